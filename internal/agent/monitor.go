@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/ocf"
+	"pgtwin/internal/units"
+)
+
+// Monitor reports the role. The usual answer costs one question on the control
+// socket; only when that does not settle it are systemd and the processes
+// asked. Nothing is taken for stopped without proof.
+func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) {
+	i, err := a.running(req)
+	if err != nil {
+		return ocf.Success, err
+	}
+	answer, err := a.try(ctx, i, control.Status, patience(req))
+	if err != nil {
+		return a.monitorAlone(ctx, i, err)
+	}
+	switch st := answer.State; st.Role {
+	case ha.Primary, ha.Standby:
+		return running(st, req.Probe)
+	case ha.Unknown:
+		return ocf.Success, errors.New(first(st.Warnings, "PostgreSQL does not answer"))
+	default:
+		return a.monitorDown(ctx, i, st.Phase)
+	}
+}
+
+// patience leaves time for a second opinion.
+func patience(req ocf.Request) time.Duration { return (req.Timeout - req.Margin()) / 2 }
+
+// running is the code for a server that answers. A probe is asked for the role
+// alone.
+func running(st control.State, probe bool) (ocf.Code, error) {
+	code, degraded := ocf.Success, ocf.Degraded
+	if st.Role == ha.Primary {
+		code, degraded = ocf.RunningPromoted, ocf.DegradedPromoted
+	}
+	if probe || len(st.Warnings) == 0 {
+		return code, nil
+	}
+	return degraded, errors.New(st.Warnings[0])
+}
+
+// monitorDown is for an instance whose PostgreSQL does not run: it is active
+// all the same while its activation works.
+func (a *Agent) monitorDown(ctx context.Context, i config.Instance, phase control.Phase) (ocf.Code, error) {
+	systemd, err := a.connect(ctx)
+	if err != nil {
+		return ocf.Success, err
+	}
+	state, err := systemd.State(ctx, units.Database(i.Name))
+	if err != nil {
+		return ocf.Success, err
+	}
+	switch {
+	case state.ActiveState == "activating", state.Job != 0:
+		return ocf.Success, nil // at work, or between a demotion and the standby
+	case state.ActiveState == "active" && phase == control.PhaseRunning, state.ActiveState == "deactivating":
+		return ocf.Success, fmt.Errorf("PostgreSQL has ended, %s is %s", units.Database(i.Name), state.ActiveState)
+	}
+	gone, err := a.gone(ctx, i)
+	switch {
+	case err != nil:
+		return ocf.Success, err
+	case gone:
+		return ocf.NotRunning, nil
+	}
+	return ocf.Success, fmt.Errorf("%s is %s and still has processes", units.Database(i.Name), state.ActiveState)
+}
+
+// monitorAlone judges without the supervisor.
+func (a *Agent) monitorAlone(ctx context.Context, i config.Instance, why error) (ocf.Code, error) {
+	gone, err := a.gone(ctx, i)
+	if err != nil {
+		return ocf.Success, err
+	}
+	if gone {
+		return ocf.NotRunning, nil
+	}
+	a.Log.Warn("looking without the supervisor", "error", why)
+	st, err := a.look(ctx, i)
+	if err != nil {
+		return ocf.Success, err
+	}
+	if st.Role == ha.Primary || st.Role == ha.Standby {
+		return running(st, true)
+	}
+	return a.monitorDown(ctx, i, st.Phase)
+}
+
+// look lets the helper ask PostgreSQL once.
+func (a *Agent) look(ctx context.Context, i config.Instance) (control.State, error) {
+	var st control.State
+	out, err := exec.CommandContext(ctx, a.Helper, "look", i.Name).Output()
+	if err != nil {
+		return st, fmt.Errorf("cannot look at PostgreSQL: %w", err)
+	}
+	if err := json.Unmarshal(out, &st); err != nil {
+		return st, fmt.Errorf("cannot read what pgtwin-helper look says: %w", err)
+	}
+	return st, nil
+}
+
+func first(texts []string, otherwise string) string {
+	if len(texts) > 0 {
+		return texts[0]
+	}
+	return otherwise
+}

@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ocf"
+	"pgtwin/internal/postmaster"
+	"pgtwin/internal/units"
+)
+
+// Promote lets the supervisor check, record and promote.
+func (a *Agent) Promote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
+	i, err := a.running(req)
+	if err != nil {
+		return ocf.Success, err
+	}
+	answer, err := a.ask(ctx, i, control.Promote)
+	if err == nil && answer.Error != "" {
+		err = errors.New(answer.Error)
+	}
+	return ocf.Success, err
+}
+
+// Demote ends the primary and lets it come back as a standby. It returns as
+// soon as the server is proven to be gone, because the promotion elsewhere
+// waits for it; the activation as a standby goes on in the background.
+func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
+	i, err := a.running(req)
+	if err != nil {
+		return ocf.Success, err
+	}
+	if _, err := a.connect(ctx); err != nil {
+		return ocf.Success, err
+	}
+	state, err := a.systemd.State(ctx, units.Database(i.Name))
+	if err != nil {
+		return ocf.Success, err
+	}
+	if err := order(i, control.IntentDemote); err != nil {
+		return ocf.Success, err
+	}
+	if !state.Stopped() {
+		// What is on disk already need not be written while clients wait.
+		if _, err := a.try(ctx, i, control.Checkpoint, checkpointPatience(req)); err != nil {
+			a.Log.Info("shutting down without a checkpoint before", "error", err)
+		}
+	}
+	if stopFollows(req) {
+		return ocf.Success, a.stopDatabase(ctx, i)
+	}
+	servers, err := postmaster.Servers(i.PGData)
+	if err != nil {
+		return ocf.Success, err
+	}
+	if err := a.reactivate(ctx, i, state); err != nil {
+		return ocf.Success, err
+	}
+	return ocf.Success, awaitGone(ctx, servers)
+}
+
+func checkpointPatience(req ocf.Request) time.Duration { return req.Timeout / 3 }
+
+// stopFollows says whether this node's instance is stopped next; Pacemaker
+// tells only clones with notifications (Pacemaker Administration, "Clone
+// Resource Agent Requirements").
+func stopFollows(req ocf.Request) bool { return slices.Contains(req.Notify.Stop, req.Node) }
+
+// reactivate restarts the unit, or starts it where the server has died. When
+// the host is being shut down systemd takes no more starts; then only the stop
+// is due.
+func (a *Agent) reactivate(ctx context.Context, i config.Instance, state units.State) error {
+	if state.Stopped() {
+		return a.activate(ctx, i, control.IntentDemote)
+	}
+	if err := allow(i, control.IntentDemote); err != nil {
+		return err
+	}
+	if err := remove(config.Grant(i.Name)); err != nil {
+		return err
+	}
+	err := a.systemd.Queue(ctx, units.Restart, units.Database(i.Name))
+	if err == nil {
+		return nil
+	}
+	a.Log.Warn("systemd takes no restart, stopping", "error", err)
+	return errors.Join(remove(config.Ticket(i.Name)), a.stopDatabase(ctx, i))
+}
+
+// awaitGone waits for the old server alone, the postmaster's orphans included:
+// what runs in the data directory after it is the activation as a standby.
+func awaitGone(ctx context.Context, servers []postmaster.Process) error {
+	for _, p := range servers {
+		if err := p.Done(ctx); err != nil {
+			return fmt.Errorf("waited for PostgreSQL (process %d) to shut down: %w", p.PID, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// Notify has nothing to do: existing configurations set notify=true, and every
+// round delays a failover.
+func (a *Agent) Notify(context.Context, ocf.Request) (ocf.Code, error) {
+	return ocf.Success, nil
+}

@@ -1,0 +1,70 @@
+package config
+
+import "path/filepath"
+
+// The roots of what pgtwin keeps. What is under runRoot is gone after a boot.
+const (
+	runRoot   = "/run/pgtwin"
+	stateRoot = "/var/lib/pgtwin"
+)
+
+// RunDir is the directory of an instance's volatile files. Names come from
+// Instance.Name or have passed CheckName: they cannot lead out of it.
+func RunDir(name string) string { return filepath.Join(runRoot, name) }
+
+// InstanceFile holds the Instance as TOML, written by the agent.
+func InstanceFile(name string) string { return filepath.Join(RunDir(name), "instance.toml") }
+
+// Ticket is the permission to start the database, written by the agent.
+func Ticket(name string) string { return filepath.Join(RunDir(name), "ticket") }
+
+// Intent says what the agent wants of the next activation.
+func Intent(name string) string { return filepath.Join(RunDir(name), "intent") }
+
+// Grant exists once Pacemaker has promoted this host while its activation
+// waited to be chosen.
+func Grant(name string) string { return filepath.Join(RunDir(name), "grant") }
+
+// ProgressFile holds a control.Progress as JSON.
+func ProgressFile(name string) string { return filepath.Join(RunDir(name), "progress.json") }
+
+// StatusFile holds a control.State as JSON.
+func StatusFile(name string) string { return filepath.Join(RunDir(name), "status.json") }
+
+// ControlSocket is where the supervisor answers.
+func ControlSocket(name string) string { return filepath.Join(RunDir(name), "control.sock") }
+
+// PassFileCopy is the copy of the password file that libpq reads: owned by the
+// owner of the data directory, and visible in a container.
+func PassFileCopy(name string) string { return filepath.Join(RunDir(name), "passfile") }
+
+// StateDir is the directory of what an instance must remember across a boot.
+func StateDir(name string) string { return filepath.Join(stateRoot, name) }
+
+// ConfDir holds the configuration that PostgreSQL is started with. It is
+// readable by the owner of the data directory.
+func ConfDir(name string) string { return filepath.Join(StateDir(name), "conf") }
+
+// PostgresConf is PostgreSQL's config_file: it includes the administrator's
+// postgresql.conf and then ManagedConf.
+func PostgresConf(name string) string { return filepath.Join(ConfDir(name), "postgresql.conf") }
+
+// ManagedConf holds the settings that pgtwin decides.
+func ManagedConf(name string) string { return filepath.Join(ConfDir(name), "managed.conf") }
+
+// HBAConf is PostgreSQL's hba_file.
+func HBAConf(name string) string { return filepath.Join(ConfDir(name), "pg_hba.conf") }
+
+// IdentConf is PostgreSQL's ident_file.
+func IdentConf(name string) string { return filepath.Join(ConfDir(name), "pg_ident.conf") }
+
+// MarkerFile exists while a rewind or a clone has begun and is not complete: the
+// data directory must not be started.
+func MarkerFile(name string) string { return filepath.Join(StateDir(name), "half-done") }
+
+// CrashFile counts the crashes of the database.
+func CrashFile(name string) string { return filepath.Join(StateDir(name), "crashes.json") }
+
+// Paths are where pgtwin.toml is read from, the later over the earlier: the
+// distribution's, and the administrator's.
+func Paths() []string { return []string{"/usr/etc/pgtwin/pgtwin.toml", "/etc/pgtwin/pgtwin.toml"} }

@@ -1,0 +1,258 @@
+package ha
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Facts are one look at an instance, its cluster and what has lasted how long.
+type Facts struct {
+	Candidate // this node, as if it were to be promoted
+
+	Sync        bool          // rep_mode=sync
+	SyncTimeout time.Duration // how long commits wait for a standby that is lost but not down
+	MaxLag      int64         // rep_mode=async: bytes a promotable standby may be behind; < 0: no limit
+	Waiting     bool          // the activation waits to be chosen or for another host
+	HasData     bool
+	WasPrimary  bool // before PostgreSQL went down, or by the control file
+	Died        bool // PostgreSQL went down unasked in this activation
+	YieldedFor  time.Duration
+	Position    LSN      // primary: end of WAL
+	Required    []string // nodes in synchronous_standby_names as in force
+	Standbys    []Follower
+	Upstream    string // standby: the node it is configured to follow
+	DivergedFor time.Duration
+}
+
+// Follower is a peer as the primary sees it.
+type Follower struct {
+	Node      string
+	Streaming bool
+	Waited    bool // PostgreSQL waits for it: sync_state sync or quorum
+	Flushed   LSN
+	GrownAt   LSN           // end of WAL when it became required
+	LostFor   time.Duration // since it last streamed
+	Leaving   bool          // it has declared itself behind and is about to stop
+}
+
+// Verb is a kind of action.
+type Verb string
+
+// The verbs. Each is idempotent; what fails is decided again at the next look.
+const (
+	SetScore Verb = "score"   // Node, Number
+	Publish  Verb = "publish" // Node holds the commits of epoch Number; 0 = behind
+	Require  Verb = "require" // synchronous_standby_names becomes Nodes
+	Follow   Verb = "follow"  // Node
+	Yield    Verb = "yield"   // the peers shall take over from a dead primary
+	Fail     Verb = "fail"    // report this instance to Pacemaker as failed
+	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary
+)
+
+// Action is one thing to do, and why.
+type Action struct {
+	Verb   Verb
+	Node   string
+	Nodes  []string
+	Number int
+	Why    string
+}
+
+// Scores that this package gives. The distance between a primary and a standby
+// leaves room for location constraints and stickiness.
+const (
+	PrimaryScore  = 1000
+	EligibleScore = 100
+	HolderScore   = 10 // the last primary, down: complete, but not preferred
+	AdoptScore    = 50 // a database without a record
+	FoundScore    = 5  // an empty host that may found the cluster
+)
+
+// CaughtUp is how many bytes a standby may be behind when commits begin to
+// wait for it.
+const CaughtUp = 16 << 20
+
+// DivergedPatience is how long a standby may be on a history that is not the
+// primary's before it is stopped and brought back by a rewind.
+const DivergedPatience = 5 * time.Second
+
+// Decide says what to do now, in order.
+func Decide(f Facts) []Action {
+	switch f.Role {
+	case Primary:
+		return asPrimary(f)
+	case Standby:
+		return asStandby(f)
+	case Down:
+		return asDown(f)
+	}
+	return nil // unknown: nothing is concluded from not knowing
+}
+
+func asPrimary(f Facts) []Action {
+	// A promotion that this server has not seen: whatever it acknowledges from
+	// now on is lost.
+	if f.Epoch.Number > 0 && f.Epoch.Node != f.Self.Node {
+		return []Action{{Verb: Halt, Why: fmt.Sprintf("%s was promoted (epoch %d)", f.Epoch.Node, f.Epoch.Number)}}
+	}
+	if f.Epoch.Number == 0 {
+		return nil // a promotion is under way
+	}
+	actions := score(f, PrimaryScore, "primary")
+	if f.Sync {
+		return append(actions, keepSync(f)...)
+	}
+	return append(actions, keepAsync(f)...)
+}
+
+func asStandby(f Facts) []Action {
+	var actions []Action
+	verdict := Promotable(f.Candidate)
+	switch {
+	case !verdict.OK:
+		actions = score(f, Minus, verdict.Why)
+	case f.Epoch.Number == 0:
+		actions = score(f, AdoptScore, verdict.Why)
+	default:
+		actions = score(f, EligibleScore, verdict.Why)
+	}
+	if up := f.Epoch.Node; up != "" && up != f.Self.Node && up != f.Upstream {
+		actions = append(actions, Action{Verb: Follow, Node: up, Why: fmt.Sprintf("%s was promoted (epoch %d)", up, f.Epoch.Number)})
+	}
+	// It never streams again by itself; a fresh start rewinds it.
+	if f.DivergedFor > DivergedPatience {
+		actions = append(actions, Action{Verb: Fail, Why: holdsEpoch(f.Candidate).Why})
+	}
+	return actions
+}
+
+func asDown(f Facts) []Action {
+	switch {
+	case f.Died && f.WasPrimary && f.YieldedFor < DemotionPatience && successor(f) != "":
+		// The score alone makes Pacemaker demote here and promote there: nothing
+		// waits for a restart.
+		return []Action{{Verb: Yield, Node: successor(f), Why: successor(f) + " holds every acknowledged commit"}}
+	case f.Died:
+		return []Action{{Verb: Fail, Why: "PostgreSQL died"}}
+	case f.Waiting && f.Epoch.Number == 0 && f.HasData:
+		return score(f, AdoptScore, "a database that no promotion is recorded of")
+	case f.Waiting && f.Epoch.Number == 0:
+		return score(f, FoundScore, "may found the cluster")
+	// Should the other host fail to promote, this one is still complete.
+	case f.Waiting && f.HasData && f.Epoch.Node == f.Self.Node && !f.Unsound:
+		return score(f, HolderScore, "the last primary")
+	}
+	return score(f, Minus, "PostgreSQL is not running")
+}
+
+// successor is a peer that can be promoted at once.
+func successor(f Facts) string {
+	for _, p := range f.Peers {
+		if p.Online && p.InSync == f.Epoch.Number && p.Scored && p.Score > 0 {
+			return p.Node
+		}
+	}
+	return ""
+}
+
+// keepSync lets commits wait for exactly the standbys that are recorded as
+// complete. It publishes before it relaxes and requires before it publishes.
+func keepSync(f Facts) []Action {
+	var actions []Action
+	required := slices.Clone(f.Required)
+	for _, p := range f.Peers {
+		s := follower(f, p.Node)
+		recorded := p.InSync == f.Epoch.Number
+		member := slices.Contains(required, p.Node)
+		switch {
+		// Lost while recorded: first the record, then, at the next look, the
+		// requirement. An unclean peer may be promoted by the other partition on
+		// the strength of the old record, so commits wait until it is fenced.
+		case recorded && !s.Streaming && relaxable(f, p, s):
+			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: 0, Why: "lost: " + lossReason(p, s)})
+		// Recorded, but commits do not wait for it: the record would be a lie
+		// after the next commit.
+		case recorded && !member:
+			required = append(required, p.Node)
+		case recorded:
+		case member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing):
+			required = slices.DeleteFunc(required, func(n string) bool { return n == p.Node })
+		case s.Leaving:
+		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && f.Quorate && p.Online:
+			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: f.Epoch.Number, Why: "commits wait for it, and it has flushed all"})
+		case !member && s.Streaming && s.Flushed+CaughtUp >= f.Position:
+			required = append(required, p.Node)
+		}
+	}
+	// A name that is no peer any more would let commits wait for ever.
+	required = slices.DeleteFunc(required, func(n string) bool { return !isPeer(f, n) })
+	slices.Sort(required)
+	required = slices.Compact(required)
+	if !slices.Equal(required, f.Required) {
+		actions = append(actions, Action{Verb: Require, Nodes: required, Why: "the standbys that commits wait for"})
+	}
+	return actions
+}
+
+// relaxable says whether commits may stop waiting for a recorded standby.
+func relaxable(f Facts, p Membership, s Follower) bool {
+	switch {
+	case !f.Quorate:
+		return false
+	case p.Unclean:
+		return !f.Fencing && s.LostFor >= f.SyncTimeout
+	case !p.Online:
+		return true // fenced, or shut down in good order
+	}
+	return s.LostFor >= f.SyncTimeout
+}
+
+func lossReason(p Membership, s Follower) string {
+	if !p.Online && !p.Unclean {
+		return "the host is down"
+	}
+	return fmt.Sprintf("no replication for %s", s.LostFor.Round(time.Second))
+}
+
+// keepAsync records which standbys are close enough to be promoted.
+func keepAsync(f Facts) []Action {
+	var actions []Action
+	if len(f.Required) > 0 {
+		actions = append(actions, Action{Verb: Require, Why: "rep_mode=async"})
+	}
+	for _, p := range f.Peers {
+		s := follower(f, p.Node)
+		recorded := p.InSync == f.Epoch.Number
+		behind := int64(f.Position) - int64(s.Flushed)
+		near := s.Streaming && (f.MaxLag < 0 || behind <= f.MaxLag)
+		switch {
+		case recorded && !near && f.Quorate && (p.Online || !p.Unclean) && (s.Streaming || s.LostFor >= time.Second):
+			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: 0, Why: fmt.Sprintf("%d bytes behind", behind)})
+		case !recorded && near && f.Quorate && p.Online && (f.MaxLag < 0 || behind <= f.MaxLag/2):
+			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: f.Epoch.Number, Why: fmt.Sprintf("%d bytes behind", behind)})
+		}
+	}
+	return actions
+}
+
+func follower(f Facts, node string) Follower {
+	for _, s := range f.Standbys {
+		if s.Node == node {
+			return s
+		}
+	}
+	return Follower{Node: node} // not looked at yet: not lost yet either
+}
+
+func isPeer(f Facts, node string) bool {
+	return slices.ContainsFunc(f.Peers, func(p Membership) bool { return p.Node == node })
+}
+
+// score asks for a promotion score where it differs from the one in force.
+func score(f Facts, want int, why string) []Action {
+	if f.Self.Scored && f.Self.Score == want {
+		return nil
+	}
+	return []Action{{Verb: SetScore, Node: f.Self.Node, Number: want, Why: why}}
+}

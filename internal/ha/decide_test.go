@@ -1,0 +1,188 @@
+package ha
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+const system = 7412345678901234567
+
+// primaryFacts is a primary h1 with a standby h2 in good order; each case
+// states only how it differs.
+func primaryFacts(changes ...func(*Facts)) Facts {
+	f := Facts{
+		Candidate: Candidate{
+			Self:    Membership{Node: "h1", ID: 1, Online: true, InSync: 7, Score: PrimaryScore, Scored: true},
+			Peers:   []Membership{{Node: "h2", ID: 2, Online: true, InSync: 7, Score: EligibleScore, Scored: true}},
+			Quorate: true, Fencing: true,
+			Epoch:   Epoch{Number: 7, System: system, Timeline: 9, Highest: 9, Switch: 0x3000060, Node: "h1"},
+			Role:    Primary,
+			System:  system,
+			History: History{Timeline: 9, Parents: []Switch{{1, 0x3000060}}},
+		},
+		Sync: true, SyncTimeout: 10 * time.Second, MaxLag: 1 << 20, HasData: true,
+		Position: 0x9000000,
+		Required: []string{"h2"},
+		Standbys: []Follower{{Node: "h2", Streaming: true, Waited: true, Flushed: 0x9000000, GrownAt: 0x5000000}},
+	}
+	for _, change := range changes {
+		change(&f)
+	}
+	return f
+}
+
+// standbyFacts is the standby h2 of the same cluster.
+func standbyFacts(changes ...func(*Facts)) Facts {
+	f := primaryFacts()
+	f.Self, f.Peers = f.Peers[0], []Membership{f.Self}
+	f.Role, f.Replayed, f.Upstream, f.Required, f.Standbys = Standby, 0x9000000, "h1", nil, nil
+	for _, change := range changes {
+		change(&f)
+	}
+	return f
+}
+
+// downFacts is h1 after the death of its server.
+func downFacts(changes ...func(*Facts)) Facts {
+	f := primaryFacts()
+	f.Role, f.Died, f.WasPrimary = Down, true, true
+	for _, change := range changes {
+		change(&f)
+	}
+	return f
+}
+
+func lost(d time.Duration) func(*Facts) {
+	return func(f *Facts) { f.Standbys = []Follower{{Node: "h2", LostFor: d}} }
+}
+func behind(f *Facts)     { f.Peers[0].InSync = 0 }
+func notWaited(f *Facts)  { f.Required = nil }
+func noQuorum(f *Facts)   { f.Quorate = false }
+func noFencing(f *Facts)  { f.Fencing = false }
+func async(f *Facts)      { f.Sync, f.Required = false, nil }
+func leaving(f *Facts)    { f.Standbys[0].Leaving = true }
+func unclean(f *Facts)    { f.Peers[0].Online, f.Peers[0].Unclean = false, true }
+func fenced(f *Facts)     { f.Peers[0].Online = false }
+func otherEpoch(f *Facts) { f.Epoch.Number, f.Epoch.Node, f.Epoch.Timeline = 8, "h2", 10 }
+
+func verbs(actions []Action) []Verb {
+	var all []Verb
+	for _, a := range actions {
+		all = append(all, a.Verb)
+	}
+	return all
+}
+
+func TestDecide(t *testing.T) {
+	tests := []struct {
+		name  string
+		facts Facts
+		want  []Verb
+	}{
+		{"a primary with its standby has nothing to do", primaryFacts(), nil},
+		{"a primary without a score gets one", primaryFacts(func(f *Facts) { f.Self.Scored = false }), []Verb{SetScore}},
+		{"a primary that another promotion has overtaken stops at once", primaryFacts(otherEpoch), []Verb{Halt}},
+		{"a primary decides nothing before its epoch is recorded", primaryFacts(func(f *Facts) { f.Epoch = Epoch{} }), nil},
+
+		{"a standby just lost: commits wait", primaryFacts(lost(time.Second)), nil},
+		{"a standby lost for long: published before anything is relaxed", primaryFacts(lost(11 * time.Second)), []Verb{Publish}},
+		{"published: now commits stop waiting", primaryFacts(lost(11*time.Second), behind), []Verb{Require}},
+		{"a fenced standby is published at once", primaryFacts(lost(time.Second), fenced), []Verb{Publish}},
+		{"an unclean standby: commits wait however long it takes", primaryFacts(lost(time.Hour), unclean), nil},
+		{"an unclean standby, already published: commits wait all the same", primaryFacts(lost(time.Hour), unclean, behind), nil},
+		{"an unclean standby without fencing: the timeout alone", primaryFacts(lost(11*time.Second), unclean, noFencing), []Verb{Publish}},
+		{"without quorum nothing is published", primaryFacts(lost(time.Hour), noQuorum), nil},
+		{"without quorum nothing is relaxed", primaryFacts(lost(time.Hour), behind, noQuorum), nil},
+
+		{"a standby that streams again is required first", primaryFacts(behind, notWaited), []Verb{Require}},
+		{"a standby far behind is not waited for yet", primaryFacts(behind, notWaited, func(f *Facts) { f.Standbys[0].Flushed = 1 }), nil},
+		{"required and flushed: published as complete", primaryFacts(behind), []Verb{Publish}},
+		{"required, but not flushed so far", primaryFacts(behind, func(f *Facts) { f.Standbys[0].Flushed = 0x4000000 }), nil},
+		{"required, but PostgreSQL does not wait for it yet", primaryFacts(behind, func(f *Facts) { f.Standbys[0].Waited = false }), nil},
+		{"recorded as complete, but not waited for: required again", primaryFacts(notWaited), []Verb{Require}},
+		{"a standby that says goodbye is released at once", primaryFacts(behind, leaving), []Verb{Require}},
+		{"a standby that says goodbye is not taken in again", primaryFacts(behind, notWaited, leaving), nil},
+		{"a name that is no peer is not waited for", primaryFacts(func(f *Facts) { f.Required = []string{"h2", "h9"} }), []Verb{Require}},
+
+		{"async: nobody is waited for", primaryFacts(async, func(f *Facts) { f.Required = []string{"h2"} }), []Verb{Require}},
+		{"async: a standby too far behind is not promotable", primaryFacts(async, func(f *Facts) { f.Standbys[0].Flushed = 1 }), []Verb{Publish}},
+		{"async: a standby that is near again is promotable", primaryFacts(async, behind), []Verb{Publish}},
+
+		{"a standby with its score has nothing to do", standbyFacts(), nil},
+		{"a standby that is behind may not be promoted", standbyFacts(func(f *Facts) { f.Self.InSync = 0 }), []Verb{SetScore}},
+		{"a standby follows the new primary", standbyFacts(func(f *Facts) { f.Upstream = "h3" }), []Verb{Follow}},
+		{"a standby that does not get onto the primary's history is brought back", standbyFacts(func(f *Facts) {
+			f.History, f.DivergedFor = History{Timeline: 1}, 6*time.Second
+		}), []Verb{SetScore, Fail}},
+
+		{"a dead primary yields to a complete standby", downFacts(), []Verb{Yield}},
+		{"a dead primary without one is reported", downFacts(behind), []Verb{Fail}},
+		{"a dead primary whose standby has no score yet is reported", downFacts(func(f *Facts) { f.Peers[0].Score = Minus }), []Verb{Fail}},
+		{"a dead primary nobody took over from is reported", downFacts(func(f *Facts) { f.YieldedFor = time.Minute }), []Verb{Fail}},
+		{"a dead standby is reported", downFacts(func(f *Facts) { f.WasPrimary = false }), []Verb{Fail}},
+		{"an ordered stop is no death", downFacts(func(f *Facts) { f.Died, f.Self.Score = false, Minus }), nil},
+		{"unknown: nothing is concluded", primaryFacts(lost(time.Hour), behind, func(f *Facts) { f.Role = Unknown }), nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Decide(tt.facts)
+			if !slices.Equal(verbs(got), tt.want) {
+				t.Errorf("Decide = %+v; want %v", got, tt.want)
+			}
+			for _, a := range got {
+				if a.Why == "" {
+					t.Errorf("%s has no reason", a.Verb)
+				}
+			}
+		})
+	}
+}
+
+func TestTheDeadLastPrimaryIsStillPromotableWhileItWaits(t *testing.T) {
+	f := downFacts(func(f *Facts) { f.Died, f.Waiting, f.Self.Score = false, true, Minus })
+	got := Decide(f)
+	if len(got) != 1 || got[0].Verb != SetScore || got[0].Number != HolderScore {
+		t.Errorf("Decide = %+v; want the score %d", got, HolderScore)
+	}
+}
+
+func TestPromotable(t *testing.T) {
+	candidate := func(changes ...func(*Facts)) Candidate {
+		return standbyFacts(append([]func(*Facts){func(f *Facts) { f.Peers[0].Online = false }}, changes...)...).Candidate
+	}
+	tests := []struct {
+		name string
+		c    Candidate
+		want bool
+	}{
+		{"recorded as complete", candidate(), true},
+		{"recorded as behind", candidate(func(f *Facts) { f.Self.InSync = 0 }), false},
+		{"complete in an earlier epoch", candidate(func(f *Facts) { f.Self.InSync = 6 }), false},
+		{"behind, but the administrator decides", candidate(func(f *Facts) { f.Self.InSync, f.Force = 0, true }), true},
+		{"no quorum", candidate(noQuorum), false},
+		{"no quorum, forced", candidate(noQuorum, func(f *Facts) { f.Force = true }), false},
+		{"the primary is neither member nor fenced", candidate(unclean), false},
+		{"the same without fencing", candidate(unclean, noFencing), true},
+		{"half rewound", candidate(func(f *Facts) { f.Unsound = true }), false},
+		{"half rewound, forced", candidate(func(f *Facts) { f.Unsound, f.Force = true, true }), false},
+		{"another cluster's data", candidate(func(f *Facts) { f.System = 1 }), false},
+		{"a history without the recorded promotion", candidate(func(f *Facts) { f.History = History{Timeline: 11, Parents: []Switch{{1, 0x2000000}}} }), false},
+		{"a later timeline of the recorded history", candidate(func(f *Facts) { f.History = History{Timeline: 11, Parents: []Switch{{1, 0x3000060}, {9, 0x8000000}}} }), true},
+		{"nothing recorded yet", candidate(func(f *Facts) { f.Epoch, f.Self.InSync = Epoch{}, 0 }), true},
+		{"the last primary itself", candidate(func(f *Facts) { f.Epoch.Node, f.Self.InSync = "h2", 0 }), true},
+		{"the last primary, whose recorded promotion did not take effect", candidate(func(f *Facts) {
+			f.Epoch.Node, f.Self.InSync, f.History = "h2", 0, History{Timeline: 1}
+		}), true},
+		{"the last primary, restored from an old copy", candidate(func(f *Facts) {
+			f.Epoch.Node, f.History, f.Replayed = "h2", History{Timeline: 1}, 0x2000000
+		}), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Promotable(tt.c); got.OK != tt.want || got.Why == "" {
+				t.Errorf("Promotable = %+v; want %t", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,110 @@
+package ha
+
+import "fmt"
+
+// Candidate is what is known when a node is to be promoted.
+type Candidate struct {
+	Self    Membership
+	Peers   []Membership
+	Quorate bool
+	Fencing bool
+	Epoch   Epoch
+
+	Role     Role
+	Unsound  bool // a rewind or clone of the data directory was not finished
+	System   uint64
+	History  History // of the timeline that this server is on
+	Replayed LSN     // how far this server has replayed
+	Force    bool    // the administrator accepts what is lost
+}
+
+// Verdict is an answer with its reason.
+type Verdict struct {
+	OK  bool
+	Why string
+}
+
+func yes(format string, a ...any) Verdict { return Verdict{true, fmt.Sprintf(format, a...)} }
+func no(format string, a ...any) Verdict  { return Verdict{false, fmt.Sprintf(format, a...)} }
+
+// Promotable says whether the candidate may become primary. The rules are
+// tried in order, each stands for an accident that it prevents.
+func Promotable(c Candidate) Verdict {
+	if c.Role == Primary {
+		return yes("already primary")
+	}
+	// A half-rewound directory starts, and answers queries with a mixture of
+	// two histories.
+	if c.Unsound {
+		return no("a rewind or clone of the data directory was not finished")
+	}
+	// The other partition may be promoting, too.
+	if !c.Quorate {
+		return no("this part of the cluster has no quorum")
+	}
+	for _, p := range c.Peers {
+		// An unclean peer may still be acknowledging writes.
+		if p.Unclean && c.Fencing {
+			return no("%s may be running: it is neither a member nor fenced", p.Node)
+		}
+	}
+	if c.Epoch.Number == 0 {
+		return yes("no promotion is recorded yet")
+	}
+	if c.System != c.Epoch.System {
+		return no("the data belong to another cluster: system identifier %d, recorded is %d", c.System, c.Epoch.System)
+	}
+	if v := holdsEpoch(c); !v.OK && !c.Force {
+		return v
+	}
+	switch {
+	case c.Epoch.Node == c.Self.Node:
+		return yes("this host was the last primary (epoch %d)", c.Epoch.Number)
+	case c.Self.InSync == c.Epoch.Number:
+		return yes("recorded as holding every acknowledged commit of epoch %d", c.Epoch.Number)
+	case c.Force:
+		return yes("force_promotion: commits acknowledged after %s on timeline %d may be lost", c.Replayed, c.History.Timeline)
+	}
+	return no("commits acknowledged in epoch %d may be missing here; %s", c.Epoch.Number, holders(c))
+}
+
+// holdsEpoch compares histories, not timeline numbers: a stale server that was
+// promoted by hand has a higher number than the true one.
+func holdsEpoch(c Candidate) Verdict {
+	switch {
+	case c.History.Contains(c.Epoch.Timeline, c.Epoch.Switch):
+		return yes("")
+	// A promotion of this host that was recorded and did not take effect: the
+	// server is still on the timeline it was to leave.
+	case c.Epoch.Node == c.Self.Node && c.Replayed >= c.Epoch.Switch:
+		return yes("")
+	}
+	return no("timeline %d does not contain the promotion of %s to timeline %d at %s",
+		c.History.Timeline, c.Epoch.Node, c.Epoch.Timeline, c.Epoch.Switch)
+}
+
+func holders(c Candidate) string {
+	names := c.Epoch.Node
+	for _, p := range c.Peers {
+		if p.InSync == c.Epoch.Number && p.Node != c.Epoch.Node {
+			names += ", " + p.Node
+		}
+	}
+	return "complete: " + names
+}
+
+// NextTimeline chooses the timeline for a promotion of host index (from 0) of
+// n: the smallest above current and highest that only this host may use. Two
+// hosts that reached the same number by different promotions would be taken
+// for one history by pg_rewind and by streaming. Reserved are the numbers that
+// PostgreSQL, which takes the first without a history file, must find used.
+func NextTimeline(current, highest Timeline, index, n int) (next Timeline, reserved []Timeline) {
+	next = max(current, highest) + 1
+	for n > 1 && int(next-1)%n != index%n {
+		next++
+	}
+	for t := current + 1; t < next; t++ {
+		reserved = append(reserved, t)
+	}
+	return next, reserved
+}

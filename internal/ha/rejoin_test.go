@@ -1,0 +1,129 @@
+package ha
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// arrival is the old primary h2 coming back after a crash on timeline 2, which
+// h1 left at 0/5000000 for timeline 3.
+func arrival(changes ...func(*Arrival)) Arrival {
+	a := Arrival{
+		Self:  "h2",
+		Epoch: Epoch{Number: 4, System: system, Timeline: 3, Highest: 3, Switch: 0x5000000, Node: "h1"},
+		Data:  true, System: system, Ended: Crashed, Timeline: 2, Position: 0x4FFFF00,
+		Primary: &Upstream{System: system, Checkpointed: true, Position: 0x6000000,
+			History: History{Timeline: 3, Parents: []Switch{{1, 0x3000000}, {2, 0x5000000}}}},
+	}
+	for _, change := range changes {
+		change(&a)
+	}
+	return a
+}
+
+func TestRejoin(t *testing.T) {
+	noEpoch := func(a *Arrival) { a.Epoch = Epoch{} }
+	empty := func(a *Arrival) { a.Data = false }
+	lastPrimary := func(a *Arrival) { a.Epoch.Node = "h2" }
+	silent := func(a *Arrival) { a.Primary = nil }
+	ended := func(e Ending, tl Timeline, at LSN) func(*Arrival) {
+		return func(a *Arrival) { a.Ended, a.Timeline, a.Position = e, tl, at }
+	}
+	tests := []struct {
+		name string
+		a    Arrival
+		want Course
+	}{
+		{"new cluster, no data: wait to be chosen", arrival(noEpoch, empty), Wait},
+		{"new cluster, no data, chosen: initdb", arrival(noEpoch, empty, func(a *Arrival) { a.Granted = true }), Bootstrap},
+		{"new cluster, data there: adopted", arrival(noEpoch), Start},
+		{"an interrupted initdb is not adopted", arrival(noEpoch, func(a *Arrival) { a.Unsound = true }), Wait},
+		{"existing cluster, empty disk: clone, never initdb", arrival(empty, func(a *Arrival) { a.Granted = true }), Clone},
+		{"empty disk, primary silent: wait", arrival(empty, silent), Wait},
+		{"empty disk of the last primary: wait for the mount", arrival(empty, lastPrimary), Wait},
+		{"half done: clone", arrival(func(a *Arrival) { a.Unsound = true }), Clone},
+		{"half done: the system identifier is not even read", arrival(func(a *Arrival) { a.Unsound, a.System = true, 0 }), Clone},
+		{"another cluster's data: refuse", arrival(func(a *Arrival) { a.System = 1 }), Refuse},
+		{"another cluster's primary: refuse", arrival(func(a *Arrival) { a.Primary.System = 1 }), Refuse},
+		{"another cluster's primary, empty disk: refuse", arrival(empty, func(a *Arrival) { a.Primary.System = 1 }), Refuse},
+		{"last primary: start", arrival(lastPrimary, silent), Start},
+		{"last primary just demoted: wait for the successor", arrival(lastPrimary, silent, func(a *Arrival) { a.Demoted = true }), Wait},
+		{"last primary, demoted and promoted again", arrival(lastPrimary, silent, func(a *Arrival) { a.Demoted, a.Granted = true, true }), Start},
+		{"last primary, nobody was promoted", arrival(lastPrimary, silent, func(a *Arrival) { a.Demoted, a.Waited = true, time.Minute }), Start},
+		{"complete standby: start without asking", arrival(silent, func(a *Arrival) { a.InSync = 4 }), Start},
+		{"behind, primary silent: wait", arrival(silent), Wait},
+		{"crashed primary: rewind", arrival(), Rewind},
+		{"crashed primary, no checkpoint on the new timeline yet: wait", arrival(func(a *Arrival) { a.Primary.Checkpointed = false }), Wait},
+		{"primary shut down before the switch: follow", arrival(ended(Clean, 2, 0x4FFFF88)), Start},
+		{"primary shut down after the switch: rewind", arrival(ended(Clean, 2, 0x5000000)), Rewind},
+		{"standby that had not replayed beyond the switch: follow", arrival(ended(Replaying, 2, 0x5000000)), Start},
+		{"standby that had replayed more: rewind", arrival(ended(Replaying, 2, 0x5000028)), Rewind},
+		{"standby on the primary's timeline: follow", arrival(ended(Replaying, 3, 0x5800000)), Start},
+		{"crashed recovery on the primary's timeline: follow", arrival(ended(Crashed, 3, 0x5800000)), Start},
+		{"ahead of the primary on its own timeline: rewind", arrival(ended(Replaying, 3, 0x7000000)), Rewind},
+		{"a timeline of its own: rewind", arrival(ended(Clean, 4, 0x5000100)), Rewind},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Rejoin(tt.a); got.Course != tt.want || got.Why == "" {
+				t.Errorf("Rejoin = %+v; want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNextTimeline(t *testing.T) {
+	tests := []struct {
+		name             string
+		current, highest Timeline
+		index, n         int
+		want             Timeline
+		reserved         []Timeline
+	}{
+		{"first host promotes to odd numbers", 1, 0, 0, 2, 3, []Timeline{2}},
+		{"second host to even ones, next door", 1, 1, 1, 2, 2, nil},
+		{"alternating needs no reservation", 2, 2, 0, 2, 3, nil},
+		{"twice in a row skips the other's number", 3, 3, 0, 2, 5, []Timeline{4}},
+		{"the record knows of higher numbers", 3, 8, 0, 2, 9, []Timeline{4, 5, 6, 7, 8}},
+		{"a third host", 4, 4, 2, 3, 6, []Timeline{5}},
+		{"one host alone uses all", 4, 4, 0, 1, 5, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, reserved := NextTimeline(tt.current, tt.highest, tt.index, tt.n)
+			if got != tt.want || !slices.Equal(reserved, tt.reserved) {
+				t.Errorf("NextTimeline = %d, %v; want %d, %v", got, reserved, tt.want, tt.reserved)
+			}
+		})
+	}
+}
+
+// No two hosts ever use the same number, whatever they know of each other.
+func TestTimelinesOfTwoHostsNeverMeet(t *testing.T) {
+	for n := 2; n <= 5; n++ {
+		owner := map[Timeline]int{}
+		for index := range n {
+			for current := Timeline(1); current < 40; current++ {
+				next, _ := NextTimeline(current, 0, index, n)
+				if other, used := owner[next]; used && other != index {
+					t.Fatalf("of %d hosts, %d and %d both promote to timeline %d", n, other, index, next)
+				}
+				owner[next] = index
+			}
+		}
+	}
+}
+
+func TestEpochSurvivesItsTextForm(t *testing.T) {
+	e := Epoch{Number: 7, System: 1<<64 - 1, Timeline: 9, Highest: 11, Switch: 0x300000060, Node: "host-1.example"}
+	got, err := ParseEpoch(e.String())
+	if err != nil || got != e {
+		t.Errorf("ParseEpoch(%q) = %+v, %v", e, got, err)
+	}
+	for _, bad := range []string{"", "epoch=0 node=h1", "epoch=1", "epoch=x node=h1", "epoch=1 node=h1 colour=red", "epoch=1 node=h1 switch=zero"} {
+		if e, err := ParseEpoch(bad); err == nil {
+			t.Errorf("ParseEpoch(%q) = %+v; want an error", bad, e)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+// Package instance is one activation of the database: it prepares the data
+// directory, starts PostgreSQL on it as a standby, waits until it answers, and
+// later stops it and clears away what is left. It never promotes and knows
+// nothing of scores; what has to be done is decided in package ha.
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/ocf"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/postmaster"
+	"pgtwin/internal/runtime"
+	"pgtwin/internal/storage"
+)
+
+// Cluster is what an activation asks of Pacemaker.
+type Cluster interface {
+	Read(ctx context.Context) (cluster.View, error)
+}
+
+// Activation is one run of the database unit.
+type Activation struct {
+	Instance config.Instance
+	Cluster  Cluster
+	Log      *slog.Logger
+
+	open       func(context.Context, config.Instance, *slog.Logger) (runtime.Runtime, error)
+	runtime    runtime.Runtime
+	image      runtime.Image
+	ticket     control.Ticket
+	owner      owner
+	credential pg.Credential
+	began      time.Time
+	progress   control.Progress
+}
+
+// New prepares an activation of i; nothing is touched yet.
+func New(i config.Instance, c Cluster, log *slog.Logger) *Activation {
+	return &Activation{Instance: i, Cluster: c, Log: log, open: openRuntime}
+}
+
+// Failure is an error with the OCF exit code that the agent's start is to
+// return for it.
+type Failure struct {
+	Code ocf.Code
+	Err  error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Run brings PostgreSQL up as a standby and returns when it answers, or, where
+// the runtime cannot leave it to systemd, when it has ended. The reason for a
+// failure is left in the progress file for the agent.
+func (a *Activation) Run(ctx context.Context) error {
+	a.began = time.Now()
+	err := a.run(ctx)
+	if err == nil {
+		return nil
+	}
+	failed := control.Progress{Phase: control.PhaseFailed, Detail: err.Error(), Code: int(ocf.ErrGeneric)}
+	if failure := (*Failure)(nil); errors.As(err, &failure) {
+		failed.Code = int(failure.Code)
+	}
+	return errors.Join(err, a.report(failed))
+}
+
+func (a *Activation) run(ctx context.Context) error {
+	if err := a.takeTicket(); err != nil {
+		return err
+	}
+	if err := a.report(control.Progress{Phase: control.PhaseChecking}); err != nil {
+		return err
+	}
+	if err := a.check(ctx); err != nil {
+		return err
+	}
+	defer a.runtime.Close()
+	lock, err := storage.Lock(a.Instance.PGData)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := a.alone(ctx); err != nil {
+		return err
+	}
+	arrival, err := a.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	return a.start(ctx, arrival)
+}
+
+// takeTicket uses up the start ticket: a restart that the agent did not order
+// does not start the database.
+func (a *Activation) takeTicket() error {
+	path := config.Ticket(a.Instance.Name)
+	if err := Authorized(a.Instance.Name); err != nil {
+		return err
+	}
+	if err := control.ReadJSON(path, &a.ticket); err != nil {
+		return fmt.Errorf("cannot read the start ticket: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("cannot use the start ticket: %w", err)
+	}
+	return nil
+}
+
+// Authorized says whether Pacemaker has ordered a start: the agent's ticket of
+// this boot is there.
+func Authorized(name string) error {
+	var ticket control.Ticket
+	if err := control.ReadJSON(config.Ticket(name), &ticket); err != nil {
+		return fmt.Errorf("pgtwin@%s is started by Pacemaker alone (crm resource start): %w", name, err)
+	}
+	boot, err := BootID()
+	if err != nil {
+		return err
+	}
+	if ticket.BootID != boot {
+		return fmt.Errorf("pgtwin@%s is started by Pacemaker alone: the start ticket is from an earlier boot", name)
+	}
+	return nil
+}
+
+// BootID names this boot of the host (random(4), /proc/sys/kernel/random).
+func BootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot tell this boot from another: %w", err)
+	}
+	return string(id[:len(id)-1]), nil
+}
+
+// report shows what is being done in systemctl status, in pgtwin status and to
+// the agent, which waits for the first sign of it.
+func (a *Activation) report(p control.Progress) error {
+	now := time.Now()
+	p.Since = a.progress.Since
+	if p.Phase != a.progress.Phase || p.Detail != a.progress.Detail {
+		p.Since = now
+		a.Log.Info(sentence(p), "PGTWIN_PHASE", string(p.Phase))
+	}
+	p.Updated = now
+	a.progress = p
+	if _, err := daemon.SdNotify(false, "STATUS="+sentence(p)); err != nil {
+		a.Log.Warn("cannot show the status in systemd", "error", err)
+	}
+	return control.WriteJSON(config.ProgressFile(a.Instance.Name), p, 0o644)
+}
+
+// sentence is a progress in words, for example "cloning: from h1, 1.2 GB of
+// 5.0 GB (24 %)".
+func sentence(p control.Progress) string {
+	text := string(p.Phase)
+	if p.Detail != "" {
+		text += ": " + p.Detail
+	}
+	if p.Total > 0 {
+		text += fmt.Sprintf(", %d of %d MB (%d %%)", p.Done>>20, p.Total>>20, p.Done*100/p.Total)
+	} else if p.Done > 0 {
+		text += fmt.Sprintf(", %d MB", p.Done>>20)
+	}
+	return text
+}
+
+// alone makes sure that nothing else works on the data directory: neither a
+// server that was started by hand nor a container of an earlier activation.
+func (a *Activation) alone(ctx context.Context) error {
+	server, err := postmaster.Find(a.Instance.PGData)
+	if err != nil {
+		return fmt.Errorf("cannot make sure that nothing runs on %s: %w", a.Instance.PGData, err)
+	}
+	if server != nil {
+		return &Failure{ocf.ErrGeneric, fmt.Errorf("PostgreSQL runs on %s already (process %d), outside pgtwin: stop it first", a.Instance.PGData, server.PID)}
+	}
+	if err := a.runtime.Remove(ctx, a.Instance.Name); err != nil {
+		return fmt.Errorf("cannot clear away the container of an earlier activation: %w", err)
+	}
+	return a.removeJob(ctx)
+}
+
+// prepare works until the data directory can be started.
+func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
+	failures := 0
+	for {
+		arrival, err := a.look(ctx)
+		if err != nil {
+			return arrival, err
+		}
+		plan := ha.Rejoin(arrival)
+		if plan.Course == ha.Rewind && failures > 0 {
+			plan = ha.Plan{Course: ha.Clone, Why: "the rewind failed"}
+		}
+		switch plan.Course {
+		case ha.Start:
+			a.Log.Info("starting as a standby: "+plan.Why, "timeline", arrival.Timeline, "epoch", arrival.Epoch.Number)
+			return arrival, nil
+		case ha.Refuse:
+			return arrival, &Failure{ocf.ErrArgs, errors.New(plan.Why)}
+		case ha.Wait:
+			err = a.report(control.Progress{Phase: control.PhaseWaiting, Detail: plan.Why})
+		case ha.Bootstrap:
+			err = a.bootstrap(ctx, plan.Why)
+		case ha.Rewind:
+			err = a.rewind(ctx, arrival, plan.Why)
+		case ha.Clone:
+			err = a.clone(ctx, arrival, plan.Why)
+		}
+		if err != nil && ctx.Err() == nil {
+			failures++
+			a.Log.Warn(fmt.Sprintf("%s failed, trying again: %v", plan.Course, err), "attempt", failures)
+		}
+		if err := a.pause(ctx, plan, failures); err != nil {
+			return arrival, err
+		}
+	}
+}
+
+// pause waits before the next look: a moment while waiting for others, longer
+// after each failure.
+func (a *Activation) pause(ctx context.Context, plan ha.Plan, failures int) error {
+	wait := 150 * time.Millisecond
+	if plan.Course != ha.Wait {
+		wait = min(time.Duration(failures)*time.Second, 15*time.Second)
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("stopped while %s", sentence(a.progress))
+	case <-time.After(wait):
+		return nil
+	}
+}

@@ -1,0 +1,193 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/ocf"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/runtime"
+)
+
+type clusterView = cluster.View
+
+// owner is as whom PostgreSQL runs.
+type owner struct{ uid, gid uint32 }
+
+// check looks at all that a start needs and prepares our own directories; the
+// administrator's stay as they are.
+func (a *Activation) check(ctx context.Context) error {
+	if err := a.inspect(ctx); err != nil {
+		return err
+	}
+	err := portFree(a.Instance.Port)
+	if err == nil {
+		err = a.makeRoom()
+	}
+	if err != nil {
+		a.runtime.Close()
+	}
+	return err
+}
+
+// inspect finds the owner, the credentials, the runtime and the image.
+func (a *Activation) inspect(ctx context.Context) error {
+	var err error
+	if a.owner, err = dataOwner(a.Instance); err != nil {
+		return &Failure{ocf.ErrPerm, err}
+	}
+	if a.credential, err = readCredential(a.Instance); err != nil {
+		return &Failure{ocf.ErrPerm, err}
+	}
+	if a.runtime, err = a.open(ctx, a.Instance, a.Log); err != nil {
+		return &Failure{ocf.ErrInstalled, err}
+	}
+	if err := a.checkImage(ctx); err != nil {
+		a.runtime.Close()
+		return err
+	}
+	return nil
+}
+
+// checkImage resolves the image to what is present on this host; a start never
+// pulls.
+func (a *Activation) checkImage(ctx context.Context) (err error) {
+	a.image, err = a.runtime.Image(ctx, a.Instance.Image)
+	if err != nil {
+		return &Failure{ocf.ErrInstalled, err}
+	}
+	if want := a.Instance.MajorVersion; a.image.Major > 0 && want > 0 && a.image.Major != want {
+		return &Failure{ocf.ErrArgs, fmt.Errorf("the image %s holds PostgreSQL %d, pg_major_version is %d", a.Instance.Image, a.image.Major, want)}
+	}
+	return nil
+}
+
+// checkData refuses data that this configuration is not meant for.
+func (a *Activation) checkData() error {
+	major, err := pg.MajorVersion(a.Instance.PGData)
+	if errors.Is(err, os.ErrNotExist) {
+		return &Failure{ocf.ErrArgs, fmt.Errorf("%s holds files but no database: empty it, or set pgdata to another directory", a.Instance.PGData)}
+	}
+	if err != nil {
+		return err
+	}
+	want := a.image.Major
+	if want == 0 {
+		want = a.Instance.MajorVersion
+	}
+	if want > 0 && major != want {
+		return &Failure{ocf.ErrArgs, fmt.Errorf("%s was made by PostgreSQL %d, configured is %d: run pg_upgrade first", a.Instance.PGData, major, want)}
+	}
+	return nil
+}
+
+// dataOwner is the owner of the data directory, or of what it will be made in.
+// Ownership is never changed here: a wrong owner is a wrong directory.
+func dataOwner(i config.Instance) (owner, error) {
+	uid, gid, err := pg.Owner(i.PGData)
+	if errors.Is(err, os.ErrNotExist) {
+		uid, gid, err = pg.Owner(filepath.Dir(i.PGData))
+	}
+	if err != nil {
+		return owner{}, err
+	}
+	if account, err := user.Lookup(i.User); err == nil {
+		return confirmOwner(i, account, owner{uid, gid})
+	}
+	if uid == 0 {
+		return owner{}, fmt.Errorf("%s belongs to root, as whom PostgreSQL does not run: give it to the database's user", i.PGData)
+	}
+	return owner{uid, gid}, nil
+}
+
+// confirmOwner compares the owner with the account named by pguser, where this
+// host has one. An empty directory of root's becomes the account's when the
+// database is made.
+func confirmOwner(i config.Instance, account *user.User, found owner) (owner, error) {
+	uid, errUID := strconv.ParseUint(account.Uid, 10, 32)
+	gid, errGID := strconv.ParseUint(account.Gid, 10, 32)
+	if err := errors.Join(errUID, errGID); err != nil {
+		return owner{}, fmt.Errorf("cannot read the account %s: %w", i.User, err)
+	}
+	empty, err := pg.IsEmpty(i.PGData)
+	if err != nil {
+		return owner{}, err
+	}
+	if empty {
+		return owner{uint32(uid), uint32(gid)}, nil
+	}
+	// In a container the owner need not be an account of this host.
+	if found.uid != uint32(uid) && !i.ContainerMode {
+		return owner{}, fmt.Errorf("%s belongs to user id %d, not to %s (%d): set pguser or chown it", i.PGData, found.uid, i.User, uid)
+	}
+	if found.uid == 0 {
+		return owner{}, fmt.Errorf("%s belongs to root, as whom PostgreSQL does not run: give it to %s", i.PGData, i.User)
+	}
+	return found, nil
+}
+
+func readCredential(i config.Instance) (pg.Credential, error) {
+	path := pg.FindPassFile(i.PassFile, i.User)
+	return pg.ReadPassFile(path, i.Port, i.Nodes, i.Addresses)
+}
+
+func openRuntime(ctx context.Context, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {
+	kind := "host"
+	if i.ContainerMode {
+		kind = i.Runtime
+	}
+	return runtime.Open(ctx, kind, runtime.Options{StateDir: config.RunDir(i.Name), BinDir: i.BinDir, Major: i.MajorVersion, Log: log})
+}
+
+// makeRoom prepares our own directories and the copy of the passfile that
+// libpq can read as the owner of the data, in a container, too.
+func (a *Activation) makeRoom() error {
+	i := a.Instance
+	if err := os.MkdirAll(config.StateDir(i.Name), 0o755); err != nil {
+		return fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	if err := makeSocketDir(i.SocketDir, a.owner); err != nil {
+		return err
+	}
+	return pg.WritePassFile(config.PassFileCopy(i.Name), a.credential, a.owner.uid, a.owner.gid)
+}
+
+// makeSocketDir makes the directory as distributions do. One that belongs to
+// somebody already is left alone: other servers of this host may use it.
+func makeSocketDir(dir string, o owner) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make the socket directory: %w", err)
+	}
+	uid, _, err := pg.Owner(dir)
+	if err != nil || uid != 0 {
+		return err
+	}
+	if err := errors.Join(os.Chown(dir, int(o.uid), int(o.gid)), os.Chmod(dir, 0o2775)); err != nil {
+		return fmt.Errorf("cannot hand the socket directory to its owner: %w", err)
+	}
+	return nil
+}
+
+// Check looks at what a start of the instance needs on this host, as far as
+// that can be seen without changing anything. The error says what to do and
+// has an OCF code where it is a Failure.
+func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
+	a := New(i, nil, log)
+	if err := a.inspect(ctx); err != nil {
+		return err
+	}
+	defer a.runtime.Close()
+	empty, err := pg.IsEmpty(i.PGData)
+	if err != nil || empty {
+		return err
+	}
+	return a.checkData()
+}

@@ -1,0 +1,204 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/postmaster"
+	"pgtwin/internal/runtime"
+	"pgtwin/internal/units"
+)
+
+// start runs PostgreSQL as a standby and waits until it answers.
+func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
+	if err := a.readyData(); err != nil {
+		return err
+	}
+	if err := a.configure(arrival); err != nil {
+		return err
+	}
+	spec := a.spec(a.Instance.Name, []string{"postgres", "-D", a.Instance.PGData,
+		"-c", "config_file=" + config.PostgresConf(a.Instance.Name)})
+	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
+	if err := a.report(control.Progress{Phase: control.PhaseStarting, Detail: "PostgreSQL as a standby"}); err != nil {
+		return err
+	}
+	started, err := a.runtime.Start(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("cannot start PostgreSQL: %w", err)
+	}
+	if err := a.awaitReady(ctx, started); err != nil {
+		return errors.Join(err, a.abandon(ctx))
+	}
+	return a.handOver(ctx, started)
+}
+
+// readyData leaves the data directory as a start wants it: as a standby's, and
+// without settings of ours or reservations that would contradict.
+func (a *Activation) readyData() error {
+	dir := a.Instance.PGData
+	c, err := pg.ReadControl(dir)
+	if err != nil {
+		return err
+	}
+	if removed, err := pg.RemoveMarkers(dir, c.Reached()); err != nil {
+		return err
+	} else if len(removed) > 0 {
+		a.Log.Info("removed timeline reservations of a promotion that did not happen", "timelines", removed)
+	}
+	if removed, err := pg.RemoveRecoverySettings(dir, pg.ManagedNames()); err != nil {
+		return err
+	} else if len(removed) > 0 {
+		a.Log.Warn("took settings that pgtwin manages out of postgresql.auto.conf", "settings", removed)
+	}
+	return pg.SetStandbySignal(dir)
+}
+
+// configure writes the configuration of a standby of the recorded primary. A
+// start waits for no standby: who is required is decided after a promotion.
+func (a *Activation) configure(arrival ha.Arrival) error {
+	upstream := ""
+	if node := arrival.Epoch.Node; node != a.Instance.Node {
+		upstream = node
+	}
+	settings, err := Settings(a.Instance, a.credential, upstream, nil)
+	if err != nil {
+		return err
+	}
+	_, err = pg.WriteConf(config.ConfDir(a.Instance.Name), settings, a.owner.uid, a.owner.gid)
+	return err
+}
+
+// Settings are instance i's as a standby of upstream, or, with "", as a server
+// without one; commits wait for the nodes of required.
+func Settings(i config.Instance, c pg.Credential, upstream string, required []string) (pg.Settings, error) {
+	major, err := pg.MajorVersion(i.PGData)
+	if err != nil {
+		return pg.Settings{}, err
+	}
+	s := pg.Settings{
+		Name:               i.Name,
+		Major:              major,
+		PGData:             i.PGData,
+		Port:               i.Port,
+		SocketDir:          i.SocketDir,
+		User:               i.User,
+		ReplicationUser:    c.User,
+		WALKeepSize:        int(i.WALKeepSize >> 20),
+		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
+	}
+	for _, node := range required {
+		s.Synchronous = append(s.Synchronous, config.ApplicationNameOf(i, node))
+	}
+	if upstream != "" {
+		target := Upstream(i, c, upstream)
+		target.ApplicationName = i.ApplicationName
+		s.Upstream, s.Slot = &target, config.SlotFor(i, i.Node)
+	}
+	return s, nil
+}
+
+// awaitReady waits as long as PostgreSQL needs, crash recovery included; the
+// agent does not wait for it.
+func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) error {
+	server, err := postmaster.Open(started.PID)
+	if err != nil {
+		return fmt.Errorf("PostgreSQL ended at once: see journalctl -u %s: %w", units.Database(a.Instance.Name), err)
+	}
+	began := time.Now()
+	for tick := 1; ; tick++ {
+		if err := a.answers(ctx); err == nil {
+			a.Log.Info("PostgreSQL answers", "seconds", time.Since(began).Seconds(), "pid", started.PID)
+			return nil
+		}
+		if !server.Alive() {
+			return fmt.Errorf("PostgreSQL ended while starting: see journalctl -u %s", units.Database(a.Instance.Name))
+		}
+		if tick%50 == 0 {
+			if err := a.reportRecovery(time.Since(began)); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("stopped while PostgreSQL was starting: %w", context.Cause(ctx))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// reportRecovery shows how far crash recovery has come.
+func (a *Activation) reportRecovery(lasted time.Duration) error {
+	detail := fmt.Sprintf("PostgreSQL recovers, %s so far", lasted.Round(time.Second))
+	if c, err := pg.ReadControl(a.Instance.PGData); err == nil {
+		detail = fmt.Sprintf("PostgreSQL recovers (%s, redo from %s), %s so far", c.State, c.Redo, lasted.Round(time.Second))
+	}
+	return a.report(control.Progress{Phase: control.PhaseStarting, Detail: detail})
+}
+
+func (a *Activation) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	conn, err := pg.Connect(ctx, Local(a.Instance))
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+// Local is the connection to this host's own server, over its socket as root.
+func Local(i config.Instance) pg.Target {
+	return pg.Target{Host: i.SocketDir, Port: i.Port, User: i.User, Database: "postgres",
+		ApplicationName: "pgtwin", ConnectTimeout: 2 * time.Second}
+}
+
+// handOver makes PostgreSQL's process, or the one that waits for it, the unit's
+// main process and lets go. Where the runtime offers none, the helper stays.
+func (a *Activation) handOver(ctx context.Context, started runtime.Started) error {
+	if err := a.report(control.Progress{Phase: control.PhaseRunning}); err != nil {
+		return err
+	}
+	ready := daemon.SdNotifyReady
+	if started.MainPID > 0 {
+		ready = fmt.Sprintf("MAINPID=%d\n%s", started.MainPID, ready)
+	}
+	if _, err := daemon.SdNotify(false, ready); err != nil {
+		return errors.Join(fmt.Errorf("cannot tell systemd that PostgreSQL is ready: %w", err), a.abandon(ctx))
+	}
+	if started.MainPID > 0 {
+		return nil
+	}
+	exit, err := a.runtime.Wait(ctx, a.Instance.Name)
+	if ctx.Err() != nil {
+		return a.abandon(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot watch the container: %w", err)
+	}
+	if exit != 0 {
+		return fmt.Errorf("PostgreSQL ended with status %d", exit)
+	}
+	return nil
+}
+
+// abandon stops what was started, also when ctx has ended already.
+func (a *Activation) abandon(ctx context.Context) error {
+	return shutdown(context.WithoutCancel(ctx), a.Instance, a.Log)
+}
+
+// removeFile removes a file that need not be there.
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot remove %s: %w", path, err)
+	}
+	return nil
+}

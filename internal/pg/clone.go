@@ -1,0 +1,62 @@
+package pg
+
+import "fmt"
+
+// The programs below are given as argument vectors without a directory. Run them as the owner of the
+// data directory, with LC_ALL=C where their progress is parsed. None gets -R: it would write a
+// primary_conninfo into postgresql.auto.conf, which wins over ours.
+
+// BaseBackup copies the database of a server into dir, which must be empty or missing. slot, "" for
+// none, holds the WAL on the source meanwhile and must exist; rate is pg_basebackup's --max-rate
+// ("50M"), "" for no limit.
+func BaseBackup(from Target, dir, slot, rate string) []string {
+	argv := []string{"pg_basebackup", "--pgdata=" + dir, "--dbname=" + from.replicating().Conninfo(), "--no-password",
+		"--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress"}
+	if slot != "" {
+		argv = append(argv, "--slot="+slot)
+	}
+	if rate != "" {
+		argv = append(argv, "--max-rate="+rate)
+	}
+	return argv
+}
+
+// VerifyBackup checks a fresh base backup against its manifest, WAL included.
+func VerifyBackup(dir string) []string {
+	return []string{"pg_verifybackup", "--quiet", "--exit-on-error", dir}
+}
+
+// Rewind makes a diverged data directory, whose server is stopped, a copy of the source again.
+// configFile lets its crash recovery find the configuration; "" means the one in the data
+// directory, and is needed below PostgreSQL 15, which has no --config-file: there recover with
+// CrashRecovery first where the server did not stop cleanly.
+func Rewind(pgdata string, source Target, configFile string) []string {
+	source.Database = "postgres" // where EnsureReplicationRole makes its grants
+	argv := []string{"pg_rewind", "--target-pgdata=" + pgdata, "--source-server=" + source.Conninfo(), "--progress"}
+	if configFile != "" {
+		argv = append(argv, "--config-file="+configFile)
+	}
+	return argv
+}
+
+// CrashRecovery replays what a crashed server left in its WAL and stops, in single-user mode with
+// empty standard input. pg_rewind does the same by itself.
+func CrashRecovery(pgdata, configFile string) []string {
+	return []string{"postgres", "--single", "-F", "-D", pgdata, "-c", "config_file=" + configFile, "template1"}
+}
+
+// InitDB makes a new database with user as superuser.
+func InitDB(dir, user string) []string {
+	return []string{"initdb", "--pgdata=" + dir, "--username=" + user, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8",
+		"--auth-local=peer", "--auth-host=scram-sha-256"}
+}
+
+// ParseProgress reads a progress line of pg_basebackup ("12345/67890 kB (18%), 0/1 tablespace") or
+// pg_rewind ("  4096/ 8192 kB (50%) copied") and answers bytes. pg_basebackup's total is an estimate.
+func ParseProgress(line string) (done, total int64, ok bool) {
+	var percent int
+	if _, err := fmt.Sscanf(line, "%d/%d kB (%d%%)", &done, &total, &percent); err != nil {
+		return 0, 0, false
+	}
+	return done << 10, total << 10, true
+}

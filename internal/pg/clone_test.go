@@ -1,0 +1,116 @@
+package pg
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestARewoundPrimaryStreamsAgain(t *testing.T) {
+	t.Parallel()
+	a := newServer(t, "a", template)
+	ca := a.start()
+	b, cb := standbyOf(a, ca, "b")
+	ca.must(t, "CREATE TABLE public.t (who text)")
+	streaming(t, ca, cb)
+	run(t, VerifyBackup(backup(t, a)))
+	must(t, cb.Promote(t.Context()))
+	cb.must(t, "INSERT INTO public.t VALUES ('b')")
+	must(t, cb.Checkpoint(t.Context())) // pg_rewind reads the source's timeline from its control file
+	ca.must(t, "INSERT INTO public.t VALUES ('a')")
+	a.crash()
+
+	source := b.remote()
+	source.PassFile = a.passfile
+	out := run(t, Rewind(a.data, source, a.conf+"/postgresql.conf"))
+	if !strings.Contains(out, "servers diverged") {
+		t.Errorf("pg_rewind: %s", out)
+	}
+	var copied int64
+	for line := range strings.FieldsFuncSeq(out, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		if done, total, ok := ParseProgress(line); ok && done <= total {
+			copied = done
+		}
+	}
+	if copied == 0 {
+		t.Errorf("no progress in %q", out)
+	}
+	must(t, cb.EnsureSlot(t.Context(), "a"))
+	a.follow(b)
+	a.settings.Slot = "a"
+	ca = a.start()
+	streaming(t, cb, ca)
+	if got := ca.value(t, "SELECT string_agg(who, ',') FROM public.t"); got != "b" {
+		t.Errorf("after the rewind the table has %s", got)
+	}
+}
+
+// backup takes one more base backup and checks its progress lines.
+func backup(t *testing.T, from *server) string {
+	t.Helper()
+	dir := from.dir + "/backup"
+	target := from.remote()
+	out := run(t, append(BaseBackup(target, dir, "", "100M"), "--no-sync"))
+	lines := strings.FieldsFunc(out, func(r rune) bool { return r == '\r' || r == '\n' })
+	i := slices.IndexFunc(lines, func(l string) bool { d, total, ok := ParseProgress(l); return ok && d > 0 && total >= d })
+	if i < 0 {
+		t.Errorf("no progress in %q", out)
+	}
+	return dir
+}
+
+func TestCrashRecoveryLeavesACleanDirectory(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "crashed", template)
+	s.start()
+	s.crash()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	out, err := program(ctx, CrashRecovery(s.data, s.conf+"/postgresql.conf")).CombinedOutput()
+	if c, errRead := ReadControl(s.data); err != nil || errRead != nil || c.State != ShutDown {
+		t.Errorf("%v, %v, %s: %s", err, errRead, c.State, out)
+	}
+}
+
+func TestArguments(t *testing.T) {
+	from := Target{Host: "10.0.0.2", Port: 5433, User: "repl", Database: "db", PassFile: "/run/my file", ApplicationName: "it's", ConnectTimeout: 1500 * time.Millisecond}
+	conn := `host=10.0.0.2 port=5433 user=repl passfile='/run/my file' application_name='it\'s' connect_timeout=2 sslmode=prefer keepalives_idle=10 keepalives_interval=5 keepalives_count=3`
+	toPostgres := strings.Replace(conn, "passfile", "dbname=postgres passfile", 1)
+	for _, c := range []struct {
+		name      string
+		got, want []string
+	}{
+		{"base backup", BaseBackup(from, "/d", "s1", "50M"), []string{"pg_basebackup", "--pgdata=/d", "--dbname=" + conn, "--no-password", "--wal-method=stream",
+			"--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress", "--slot=s1", "--max-rate=50M"}},
+		{"rewind", Rewind("/d", from, "/c"), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress", "--config-file=/c"}},
+		{"rewind of PostgreSQL 14", Rewind("/d", from, ""), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress"}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, c.got, c.want)
+		}
+		if slices.ContainsFunc(c.got, func(a string) bool { return a == "-R" || a == "--write-recovery-conf" }) {
+			t.Errorf("%s writes recovery settings", c.name)
+		}
+	}
+}
+
+func TestParseProgress(t *testing.T) {
+	for _, c := range []struct {
+		line        string
+		done, total int64
+		ok          bool
+	}{
+		{"12345/67890 kB (18%), 0/1 tablespace", 12345 << 10, 67890 << 10, true},
+		{"    7/67890 kB (0%), 0/1 tablespace (/var/lib/pgsql/data/base/1/2)", 7 << 10, 67890 << 10, true},
+		{"  4096/ 8192 kB (50%) copied", 4096 << 10, 8192 << 10, true},
+		{"waiting for checkpoint", 0, 0, false},
+		{"pg_rewind: servers diverged at WAL location 0/3000000 on timeline 1", 0, 0, false},
+		{"", 0, 0, false},
+	} {
+		if done, total, ok := ParseProgress(c.line); done != c.done || total != c.total || ok != c.ok {
+			t.Errorf("%q: %d, %d, %v", c.line, done, total, ok)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package pg
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+const written = "# Written by pgtwin, replaced at any time.\n"
+
+// includesVersion is the first major version whose pg_hba.conf and pg_ident.conf can include files.
+const includesVersion = 16
+
+// WriteConf writes postgresql.conf, managed.conf, pg_hba.conf and pg_ident.conf into dir, each replaced
+// in one step and only where it differs, readable by the server. The administrator's files in the data
+// directory are taken in and not touched. PostgreSQL is started with config_file=dir/postgresql.conf.
+// changed asks for a reload.
+func WriteConf(dir string, s Settings, uid, gid uint32) (changed bool, err error) {
+	if s.ConfDir == "" {
+		s.ConfDir = dir
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, fmt.Errorf("cannot write the configuration: %w", err)
+	}
+	hba, errHBA := hbaConf(s)
+	ident, errIdent := identConf(s)
+	if err := errors.Join(errHBA, errIdent); err != nil {
+		return false, fmt.Errorf("cannot write the configuration: %w", err)
+	}
+	// The file that names the others comes last.
+	for _, f := range []struct{ name, text string }{
+		{"managed.conf", Managed(s)}, {"pg_hba.conf", hba}, {"pg_ident.conf", ident}, {"postgresql.conf", mainConf(s)},
+	} {
+		replaced, err := replaceIfChanged(filepath.Join(dir, f.name), []byte(f.text), 0o640, uid, gid)
+		if err != nil {
+			return changed, err
+		}
+		changed = changed || replaced
+	}
+	return changed, nil
+}
+
+// mainConf takes in the administrator's file, then ours: the last one wins.
+func mainConf(s Settings) string {
+	return written +
+		"include_if_exists " + quoteSetting(filepath.Join(s.PGData, "postgresql.conf")) + "\n" +
+		"include " + quoteSetting(filepath.Join(s.ConfDir, "managed.conf")) + "\n"
+}
+
+// hbaConf lets pgtwin in over the socket and the replication role over the network, then come the
+// administrator's rules: the first rule that matches decides.
+func hbaConf(s Settings) (string, error) {
+	var b strings.Builder
+	b.WriteString(written)
+	fmt.Fprintf(&b, "local all %s peer map=pgtwin\n", quoteName(s.User))
+	hosts := s.ReplicationHosts
+	if len(hosts) == 0 {
+		hosts = []string{"all"}
+	}
+	for _, host := range hosts {
+		fmt.Fprintf(&b, "host replication %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host))
+		fmt.Fprintf(&b, "host postgres %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host)) // pg_rewind
+	}
+	theirs, err := administrators(s, "pg_hba.conf")
+	return b.String() + theirs, err
+}
+
+// identConf lets root and the server's own user be the superuser over the socket.
+func identConf(s Settings) (string, error) {
+	var b strings.Builder
+	b.WriteString(written)
+	fmt.Fprintf(&b, "pgtwin root %s\n", quoteName(s.User))
+	osUser := s.OSUser
+	if osUser == "" {
+		osUser = s.User
+	}
+	if osUser != "root" {
+		fmt.Fprintf(&b, "pgtwin %s %s\n", quoteName(osUser), quoteName(s.User))
+	}
+	theirs, err := administrators(s, "pg_ident.conf")
+	return b.String() + theirs, err
+}
+
+// hbaAddress gives a bare IP address the mask that pg_hba.conf wants.
+func hbaAddress(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return netip.PrefixFrom(ip.WithZone(""), ip.BitLen()).String()
+	}
+	return host
+}
+
+// administrators takes in a file of the data directory: by reference where PostgreSQL can, else by copy.
+func administrators(s Settings, name string) (string, error) {
+	path := filepath.Join(s.PGData, name)
+	if s.Major >= includesVersion {
+		return "include_if_exists " + quoteName(path) + "\n", nil
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return "\n# " + path + ":\n" + absoluteLists(string(text), s.PGData), nil
+}
+
+// absoluteLists keeps a copied file's lists of names (@file) where they are: relative to the original.
+func absoluteLists(text, dir string) string {
+	list := regexp.MustCompile(`(^|[\s,])@([^/\s,"][^\s,"]*)`)
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			line = list.ReplaceAllString(line, "${1}@"+strings.ReplaceAll(dir, "$", "$$")+"/$2")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}

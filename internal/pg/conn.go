@@ -1,0 +1,94 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Conn is a session of ours on a server. It serves one goroutine at a time. A context that ends
+// during a question closes it: see Closed.
+type Conn struct {
+	session *pgx.Conn
+	target  Target
+}
+
+// Connect opens a session that cannot hang the cluster: it never waits for a standby, and statements,
+// locks and idle transactions have limits.
+func Connect(ctx context.Context, t Target) (*Conn, error) {
+	config, err := configure(t)
+	if err != nil {
+		return nil, err
+	}
+	session, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", t, err)
+	}
+	return &Conn{session: session, target: t}, nil
+}
+
+// Close ends the session politely, as far as ctx allows.
+func (c *Conn) Close(ctx context.Context) error { return c.session.Close(ctx) }
+
+// Closed says whether the session is over and a new one must be opened.
+func (c *Conn) Closed() bool { return c.session.IsClosed() }
+
+// configure leaves nothing to the environment: pgx looks for PG* variables and files in the home
+// directory for each keyword that is not given, so each is. PGSERVICE alone cannot be masked; it is
+// refused rather than obeyed.
+func configure(t Target) (*pgx.ConnConfig, error) {
+	if os.Getenv("PGSERVICE") != "" {
+		return nil, errors.New("cannot connect to PostgreSQL: PGSERVICE is set in the environment of this process; unset it")
+	}
+	passfile := t.PassFile
+	if passfile == "" {
+		passfile = os.DevNull
+	}
+	masked := conninfo("host", t.Host, "port", strconv.Itoa(t.Port), "user", t.User, "passfile", passfile,
+		"sslmode", "prefer", "sslsni", "1", "sslcertmode", "disable", "target_session_attrs", "any",
+		"min_protocol_version", "3.0", "max_protocol_version", "3.0", "channel_binding", "prefer") +
+		" connect_timeout=5 password='' sslrootcert='' sslnegotiation='' require_auth='' dbname="
+	config, err := pgx.ParseConfig(masked + "'" + conninfoEscapes.Replace(t.Database) + "'")
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", t, err)
+	}
+	config.ConnectTimeout = orDefault(t.ConnectTimeout)
+	config.RuntimeParams = sessionSettings(t)
+	return config, nil
+}
+
+// sessionSettings are sent when the session starts, so that there is no moment without them. After a
+// promotion under synchronous replication a session without synchronous_commit=local would wait for a
+// standby that is not there.
+func sessionSettings(t Target) map[string]string {
+	statement := strconv.FormatInt(orDefault(t.StatementTimeout).Milliseconds(), 10)
+	return map[string]string{
+		"application_name":                    t.ApplicationName,
+		"client_min_messages":                 "warning",
+		"idle_in_transaction_session_timeout": strconv.FormatInt((10 * time.Second).Milliseconds(), 10),
+		"lock_timeout":                        strconv.FormatInt((2 * time.Second).Milliseconds(), 10),
+		"search_path":                         "pg_catalog",
+		"statement_timeout":                   statement,
+		"synchronous_commit":                  "local",
+	}
+}
+
+// exec runs a statement that answers nothing of interest; doing completes "cannot ...".
+func (c *Conn) exec(ctx context.Context, doing, sql string, args ...any) error {
+	if _, err := c.session.Exec(ctx, sql, args...); err != nil {
+		return fmt.Errorf("cannot %s on %s: %w", doing, c.target, err)
+	}
+	return nil
+}
+
+// hasCode says whether PostgreSQL answered with this SQLSTATE.
+func hasCode(err error, code string) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && answer.Code == code
+}

@@ -1,0 +1,112 @@
+package pg
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// MajorVersion reads PG_VERSION of a data directory. An error that is fs.ErrNotExist means that the
+// directory holds no database.
+func MajorVersion(pgdata string) (int, error) {
+	content, err := os.ReadFile(filepath.Join(pgdata, "PG_VERSION"))
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the version of %s: %w", pgdata, err)
+	}
+	major, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the version of %s: PG_VERSION is %q", pgdata, content)
+	}
+	return major, nil
+}
+
+// IsEmpty says whether dir holds nothing or is not there. lost+found of a file system mounted there
+// counts as nothing.
+func IsEmpty(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot look into %s: %w", dir, err)
+	}
+	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" }), nil
+}
+
+// Owner is the owner of the data directory, as whom PostgreSQL runs.
+func Owner(pgdata string) (uid, gid uint32, err error) {
+	info, err := os.Stat(pgdata)
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot tell the owner of the data directory: %w", err)
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	return stat.Uid, stat.Gid, nil
+}
+
+// SetStandbySignal makes the next server on the data directory a standby, durably.
+func SetStandbySignal(pgdata string) error {
+	uid, gid, err := Owner(pgdata)
+	if err != nil {
+		return err
+	}
+	_, err = replaceIfChanged(filepath.Join(pgdata, "standby.signal"), nil, 0o600, uid, gid)
+	return err
+}
+
+// HasStandbySignal says whether the next server on the data directory will be a standby.
+func HasStandbySignal(pgdata string) (bool, error) {
+	_, err := os.Lstat(filepath.Join(pgdata, "standby.signal"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RemoveRecoverySettings takes the settings of these names out of postgresql.auto.conf, which
+// PostgreSQL reads last and which would therefore win over managed.conf. What ALTER SYSTEM wrote
+// under other names stays.
+func RemoveRecoverySettings(pgdata string, names []string) (removed []string, err error) {
+	path := filepath.Join(pgdata, "postgresql.auto.conf")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for managed settings: %w", err)
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(string(content)) { // ALTER SYSTEM writes one setting a line
+		name := settingName(line)
+		if slices.Contains(names, name) {
+			removed = append(removed, name)
+		} else {
+			kept.WriteString(line)
+		}
+	}
+	if removed == nil {
+		return nil, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return removed, replaceFile(path, []byte(kept.String()), info.Mode().Perm(), owner.Uid, owner.Gid)
+}
+
+// settingName is the name that a line of a configuration file sets, in lower case; "" for none. The
+// equals sign is optional (manual, "Parameter Interaction via the Configuration File").
+func settingName(line string) string {
+	line = strings.TrimSpace(line)
+	end := strings.IndexAny(line, " \t=#'")
+	if end < 0 {
+		end = len(line)
+	}
+	return strings.ToLower(line[:end])
+}

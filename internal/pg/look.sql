@@ -1,0 +1,42 @@
+-- One row, one JSON object whose keys are the fields of Look. For PostgreSQL 14 to 18 and both roles;
+-- functions that fail in the other role stand behind CASE. The role is asked once, so that the answer is of one piece.
+WITH role AS MATERIALIZED (SELECT pg_is_in_recovery() AS standby),
+receiver AS MATERIALIZED (
+	SELECT pid, status, sender_host AS senderhost, sender_port AS senderport, slot_name AS slot,
+	       received_tli AS timeline, latest_end_lsn AS latestend,
+	       extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8 AS silence
+	FROM pg_stat_wal_receiver
+)
+SELECT row_to_json(look) FROM (SELECT
+	standby AS inrecovery,
+	-- The identifier is unsigned, and bigint is not.
+	(SELECT mod(system_identifier + 18446744073709551616, 18446744073709551616) FROM pg_control_system()) AS system,
+	current_setting('server_version_num')::int AS version,
+	current_setting('data_directory') AS datadirectory,
+	pg_postmaster_start_time() AS started,
+	pg_conf_load_time() AS confloaded,
+	-- The control file's timeline is stale until the next checkpoint: the name of the current WAL segment is
+	-- not, nor is what the WAL receiver says.
+	CASE WHEN NOT standby THEN ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint
+	     ELSE coalesce((SELECT timeline FROM receiver WHERE status = 'streaming'),
+	                   (SELECT nullif(min_recovery_end_timeline, 0) FROM pg_control_recovery()),
+	                   (SELECT timeline_id FROM pg_control_checkpoint()))
+	END AS timeline,
+	current_setting('synchronous_standby_names') AS synchronous,
+	(SELECT json_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart) AS pendingrestart,
+	CASE WHEN NOT standby THEN pg_current_wal_lsn() END AS written,
+	CASE WHEN NOT standby THEN pg_current_wal_flush_lsn() END AS flushed,
+	CASE WHEN standby THEN pg_last_wal_receive_lsn() END AS received,
+	CASE WHEN standby THEN pg_last_wal_replay_lsn() END AS replayed,
+	CASE WHEN standby THEN pg_is_wal_replay_paused() END AS replaypaused,
+	CASE WHEN standby THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS replayage,
+	(SELECT row_to_json(receiver) FROM receiver WHERE pid IS NOT NULL) AS receiver,
+	(SELECT json_agg(w ORDER BY w.applicationname, w.pid) FROM (
+		SELECT application_name AS applicationname, pid, state, sync_state AS syncstate, sent_lsn AS sent,
+		       write_lsn AS written, flush_lsn AS flushed, replay_lsn AS replayed, host(client_addr) AS address,
+		       (SELECT slot_name FROM pg_replication_slots WHERE active_pid = r.pid) AS slot
+		FROM pg_stat_replication AS r) AS w) AS walsenders,
+	(SELECT json_agg(s ORDER BY s.name) FROM (
+		SELECT slot_name AS name, slot_type AS type, active, restart_lsn AS restart, wal_status AS walstatus
+		FROM pg_replication_slots) AS s) AS slots
+FROM role) AS look

@@ -1,0 +1,82 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"pgtwin/internal/ha"
+)
+
+const promotionPoll = 5 * time.Millisecond
+
+// Promote makes a standby a primary and waits until it takes writes. A server that is a primary
+// already is promoted. The wait ends with ctx, the promotion does not.
+func (c *Conn) Promote(ctx context.Context) error {
+	standby, err := c.inRecovery(ctx)
+	if err != nil || !standby {
+		return err
+	}
+	err = c.exec(ctx, "promote", "SELECT pg_promote(wait => false)")
+	if err != nil && !hasCode(err, "55000") { // 55000: a promotion asked for earlier has just ended
+		return err
+	}
+	tick := time.NewTicker(promotionPoll)
+	defer tick.Stop()
+	for {
+		if standby, err = c.inRecovery(ctx); err != nil || !standby {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cannot see the promotion of %s end: %w", c.target, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *Conn) inRecovery(ctx context.Context) (standby bool, err error) {
+	if err = c.session.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		err = fmt.Errorf("cannot ask %s for its role: %w", c.target, err)
+	}
+	return standby, err
+}
+
+// Checkpoint writes a checkpoint (a restart point on a standby) at once. It takes as long as it
+// takes: only ctx limits it, not the statement timeout.
+func (c *Conn) Checkpoint(ctx context.Context) error {
+	// Two statements in one message are one transaction, to which SET LOCAL is confined.
+	_, err := c.session.PgConn().Exec(ctx, "SET LOCAL statement_timeout = 0; CHECKPOINT").ReadAll()
+	if err != nil {
+		return fmt.Errorf("cannot checkpoint on %s: %w", c.target, err)
+	}
+	return nil
+}
+
+// Reload makes the server read its configuration again; it does so a moment later (Look.ConfLoaded).
+func (c *Conn) Reload(ctx context.Context) error {
+	return c.exec(ctx, "reload the configuration", "SELECT pg_reload_conf()")
+}
+
+// EnsureSlot creates a physical slot that keeps WAL from now on, unless there is one of this name.
+func (c *Conn) EnsureSlot(ctx context.Context, name string) error {
+	err := c.exec(ctx, "create slot "+name, `SELECT pg_create_physical_replication_slot($1, true)
+		WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`, name)
+	if hasCode(err, "42710") { // duplicate_object: another session was faster
+		return nil
+	}
+	return err
+}
+
+// DropSlot drops a slot if it is there. A slot in use is an error.
+func (c *Conn) DropSlot(ctx context.Context, name string) error {
+	return c.exec(ctx, "drop slot "+name,
+		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", name)
+}
+
+// AdvanceSlot lets the WAL before a position go that an idle slot keeps, as a standby must for the
+// slots it holds ready. A slot that is in use, or there already, is left alone.
+func (c *Conn) AdvanceSlot(ctx context.Context, name string, to ha.LSN) error {
+	return c.exec(ctx, "advance slot "+name, `SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn)
+		FROM pg_replication_slots WHERE slot_name = $1 AND NOT active AND restart_lsn < $2::text::pg_lsn`, name, to.String())
+}

@@ -1,0 +1,77 @@
+package pg
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestReplicationRoleLogsInWithItsPassword(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "role", template)
+	c := s.start()
+	ctx := t.Context()
+	name := `Odd"name'`
+	must(t, c.EnsureReplicationRole(ctx, name, "first"))
+	must(t, c.EnsureReplicationRole(ctx, replicator, "other"))
+	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
+	version := "SELECT xmin::text || rolpassword FROM pg_authid WHERE rolname = $1"
+	before := c.value(t, version, replicator)
+	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
+	if after := c.value(t, version, replicator); after != before {
+		t.Errorf("written again: %s, was %s", after, before)
+	}
+	if _, _, _, err := IdentifySystem(ctx, s.remote()); err != nil {
+		t.Error(err)
+	}
+
+	inDatabase := s.remote()
+	inDatabase.Database = "postgres"
+	r, err := Connect(ctx, inDatabase)
+	must(t, err)
+	defer r.Close(ctx)
+	for _, question := range []string{"SELECT count(*)::text FROM pg_ls_dir('.', true, false)", "SELECT size::text FROM pg_stat_file('PG_VERSION', true)",
+		"SELECT length(pg_read_binary_file('PG_VERSION'))::text", "SELECT length(pg_read_binary_file('PG_VERSION', 0, 1, true))::text"} {
+		if r.value(t, question) == "" {
+			t.Errorf("%s: nothing", question)
+		}
+	}
+
+	must(t, c.EnsureReplicationRole(ctx, replicator, "changed"))
+	_, _, _, err = IdentifySystem(ctx, s.remote())
+	if err == nil || strings.Contains(err.Error(), string(secret)) {
+		t.Errorf("with an old password: %v", err)
+	}
+	if err := c.EnsureReplicationRole(ctx, replicator, ""); err == nil {
+		t.Error("accepts no password")
+	}
+	for _, word := range []string{string(secret), "SCRAM-SHA-256$"} {
+		if strings.Contains(s.log.String(), word) {
+			t.Errorf("the server's log contains %s", word)
+		}
+	}
+}
+
+func TestVerifier(t *testing.T) {
+	// RFC 7677 section 3: user "user", password "pencil".
+	salt := []byte{0x5b, 0x6d, 0x99, 0x68, 0x9d, 0x12, 0x35, 0x8e, 0xec, 0xa0, 0x4b, 0x14, 0x12, 0x36, 0xfa, 0x81}
+	want := "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+	if got := verifier("pencil", salt, 4096); got != want {
+		t.Errorf("got %s", got)
+	}
+	for _, c := range []struct {
+		stored   string
+		password Password
+		want     bool
+	}{
+		{want, "pencil", true},
+		{want, "pencils", false},
+		{newVerifier("x"), "x", true},
+		{"md5e10adc3949ba59abbe56e057f20f883e", "x", false},
+		{"", "x", false},
+		{"SCRAM-SHA-256$x:y$z:w", "x", false},
+	} {
+		if got := verifies(c.stored, c.password); got != c.want {
+			t.Errorf("%s, %s: %v", c.stored, string(c.password), got)
+		}
+	}
+}

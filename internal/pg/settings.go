@@ -1,0 +1,137 @@
+package pg
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Settings is what pgtwin decides about a server's configuration.
+type Settings struct {
+	Name            string // of the instance: cluster_name and, after "pgtwin-", the name in the journal
+	Major           int    // PostgreSQL's major version
+	ConfDir         string // where our files are, as the server sees it
+	PGData          string
+	Port            int
+	ListenAddresses string // "": all
+	SocketDir       string
+	User            string // database superuser
+	OSUser          string // operating system user of the server; "": the same name
+
+	ReplicationUser  string
+	ReplicationHosts []string // addresses or names it may come from; none: all
+
+	Upstream    *Target  // nil: follows nobody
+	Slot        string   // slot on the upstream, "" for none
+	Synchronous []string // standbys whose flush every commit waits for; none: commits wait for nobody
+
+	WALKeepSize        int           // MB, 0: 256
+	MaxSlotWALKeepSize int           // MB, 0: no limit
+	WALTimeout         time.Duration // silence after which a replication connection is dropped; 0: 10 s
+}
+
+type setting struct{ name, value, why string }
+
+// Managed renders managed.conf.
+func Managed(s Settings) string {
+	var b strings.Builder
+	b.WriteString("# Written by pgtwin, replaced at any time. Put settings of your own into\n# " +
+		filepath.Join(s.PGData, "postgresql.conf") + "; those below win over them.\n")
+	for _, m := range managed(s) {
+		fmt.Fprintf(&b, "\n# %s\n%s = %s\n", m.why, m.name, quoteSetting(m.value))
+	}
+	return b.String()
+}
+
+// ManagedNames are the settings that managed.conf always contains, for RemoveRecoverySettings.
+func ManagedNames() []string {
+	var names []string
+	for _, m := range managed(Settings{}) {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+func managed(s Settings) []setting {
+	return append(placeSettings(s), append(replicationSettings(s), logSettings(s)...)...)
+}
+
+func placeSettings(s Settings) []setting {
+	listen := s.ListenAddresses
+	if listen == "" {
+		listen = "*"
+	}
+	return []setting{
+		{"data_directory", s.PGData, "The default of these three follows the configuration file, which is not in the data directory."},
+		{"hba_file", filepath.Join(s.ConfDir, "pg_hba.conf"), "Ours comes first and takes in the administrator's."},
+		{"ident_file", filepath.Join(s.ConfDir, "pg_ident.conf"), "Ours comes first and takes in the administrator's."},
+		{"port", strconv.Itoa(s.Port), "The port of the cluster resource; the other nodes expect it."},
+		{"listen_addresses", listen, "The standbys come over the network; a virtual address may arrive later."},
+		{"unix_socket_directories", s.SocketDir, "pgtwin talks to the server here."},
+		{"cluster_name", s.Name, "Shows in the process list which instance this is."},
+	}
+}
+
+func replicationSettings(s Settings) []setting {
+	upstream := ""
+	if s.Upstream != nil {
+		upstream = s.Upstream.replicating().Conninfo()
+	}
+	keep, timeout, slotKeep := s.WALKeepSize, s.WALTimeout, strconv.Itoa(s.MaxSlotWALKeepSize)+"MB"
+	if keep == 0 {
+		keep = 256
+	}
+	if timeout == 0 {
+		timeout = 10 * time.Second
+	}
+	if s.MaxSlotWALKeepSize == 0 {
+		slotKeep = "-1"
+	}
+	millis := strconv.FormatInt(timeout.Milliseconds(), 10) + "ms"
+	return []setting{
+		{"hot_standby", "on", "A standby must answer questions about its state."},
+		{"restart_after_crash", "off", "After a crash the cluster decides who is primary, not the crashed server."},
+		{"primary_conninfo", upstream, "Whom this server follows while it is a standby."},
+		{"primary_slot_name", s.Slot, "The slot on the primary that keeps WAL for this server."},
+		{"recovery_target_timeline", "latest", "A standby follows its primary through promotions."},
+		{"synchronous_standby_names", SynchronousNames(s.Synchronous), "Which standbys a commit waits for: exactly those that may be promoted."},
+		{"wal_keep_size", strconv.Itoa(keep) + "MB", "pg_rewind needs the WAL before the fork, which a crash recovery would recycle."},
+		{"max_slot_wal_keep_size", slotKeep, "How much WAL an absent standby may hold on to."},
+		{"wal_retrieve_retry_interval", "200ms", "A promotion that meets a standby between two attempts to connect waits this long; the default is 5s."},
+		{"wal_receiver_timeout", millis, "A standby notices a lost primary within this time; the default is 60s."},
+		{"wal_sender_timeout", millis, "A primary notices a lost standby within this time; the default is 60s."},
+	}
+}
+
+func logSettings(s Settings) []setting {
+	return []setting{
+		{"log_destination", "syslog", "The journal has the log, by priority, beside pgtwin's own."},
+		{"logging_collector", "off", "No log files: the journal has the log."},
+		{"syslog_ident", "pgtwin-" + s.Name, "How the journal names this instance."},
+		{"syslog_sequence_numbers", "off", "The journal needs no sequence numbers and drops no repeated lines."},
+		{"syslog_split_messages", "off", "The journal takes messages of any length and many lines."},
+	}
+}
+
+// SynchronousNames is the value of synchronous_standby_names that makes a commit wait for all of
+// these standbys, by exact name; "" for none.
+func SynchronousNames(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = quoteName(name)
+	}
+	if len(quoted) < 2 {
+		return strings.Join(quoted, "")
+	}
+	return fmt.Sprintf("FIRST %d (%s)", len(quoted), strings.Join(quoted, ", "))
+}
+
+// quoteName makes a name exact: not folded to lower case, no keyword and no pattern.
+func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// quoteSetting quotes a value for postgresql.conf, where backslashes escape (guc-file.l).
+func quoteSetting(value string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`, "\n", `\n`).Replace(value) + "'"
+}

@@ -1,0 +1,116 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/postmaster"
+)
+
+// act carries out one decision.
+func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	switch a.Verb {
+	case ha.SetScore:
+		s.Log.Info(fmt.Sprintf("promotion score %d: %s", a.Number, a.Why), "PGTWIN_SCORE", a.Number)
+		return s.Cluster.SetScore(ctx, a.Node, a.Number)
+	case ha.Publish:
+		return s.publish(ctx, a)
+	case ha.Require:
+		s.Log.Info(fmt.Sprintf("commits wait for [%s]: %s", strings.Join(a.Nodes, " "), a.Why))
+		return s.configure(ctx, "", a.Nodes)
+	case ha.Follow:
+		s.Log.Info(fmt.Sprintf("following %s: %s", a.Node, a.Why))
+		return s.configure(ctx, a.Node, nil)
+	case ha.Yield:
+		return s.yield(ctx, a)
+	case ha.Fail:
+		return s.fail(ctx, a)
+	case ha.Halt:
+		s.Log.Error("stopping PostgreSQL at once: " + a.Why)
+		return postmaster.Shutdown(ctx, s.Instance.PGData, s.Log, postmaster.Ladder{Immediate: time.Second})
+	}
+	return fmt.Errorf("unknown action %q", a.Verb)
+}
+
+// publish records durably whether a node holds every acknowledged commit.
+func (s *Supervisor) publish(ctx context.Context, a ha.Action) error {
+	if a.Number > 0 {
+		s.Log.Info(fmt.Sprintf("%s is complete: %s", a.Node, a.Why), "PGTWIN_EPOCH", a.Number)
+	} else {
+		s.Log.Warn(fmt.Sprintf("%s is recorded as behind: %s", a.Node, a.Why))
+	}
+	// The record must stand on a view that is still true.
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	if !s.view.Quorate {
+		return fmt.Errorf("cannot record that %s changed: this part of the cluster has no quorum", a.Node)
+	}
+	if s.view.Epoch.Number != a.Number && a.Number > 0 {
+		return fmt.Errorf("cannot record that %s is complete: the epoch is %d by now", a.Node, s.view.Epoch.Number)
+	}
+	s.peer(a.Node).recorded = a.Number > 0
+	return s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{a.Node: a.Number}})
+}
+
+// configure rewrites the managed settings and lets PostgreSQL read them.
+func (s *Supervisor) configure(ctx context.Context, upstream string, required []string) error {
+	settings, err := instance.Settings(s.Instance, s.credential, upstream, required)
+	if err != nil {
+		return err
+	}
+	uid, gid, err := pg.Owner(s.Instance.PGData)
+	if err != nil {
+		return err
+	}
+	if _, err := pg.WriteConf(config.ConfDir(s.Instance.Name), settings, uid, gid); err != nil {
+		return err
+	}
+	s.follows = upstream
+	if s.conn == nil {
+		return fmt.Errorf("cannot reload the configuration: PostgreSQL does not answer")
+	}
+	return s.conn.Reload(ctx)
+}
+
+// yield lets a peer take over from this host's dead primary: the score alone
+// makes Pacemaker demote here and promote there.
+func (s *Supervisor) yield(ctx context.Context, a ha.Action) error {
+	if self := s.self(); self.Scored && self.Score == ha.Minus {
+		return nil // it is on its way
+	}
+	err := s.Cluster.SetScore(ctx, s.Instance.Node, ha.Minus)
+	s.noteCrash("PostgreSQL died as primary, " + a.Node + " takes over: " + a.Why)
+	return err
+}
+
+// fail reports the instance to Pacemaker, once per activation.
+func (s *Supervisor) fail(ctx context.Context, a ha.Action) error {
+	if s.reported.Equal(s.seen.progress.Since) {
+		return nil
+	}
+	if err := s.Cluster.Fail(ctx, s.Instance.Node); err != nil {
+		return err
+	}
+	s.reported = s.seen.progress.Since
+	s.noteCrash("reported to Pacemaker as failed: " + a.Why)
+	return nil
+}
+
+func (s *Supervisor) noteCrash(what string) {
+	s.Log.Error(what, "PGTWIN_ROLE", string(s.seen.role))
+	s.crashes = crashes{s.crashes.Count + 1, time.Now()}
+	if err := control.WriteJSON(config.CrashFile(s.Instance.Name), s.crashes, 0o644); err != nil {
+		s.Log.Warn("cannot record the crash", "error", err)
+	}
+}

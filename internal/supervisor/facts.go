@@ -1,0 +1,140 @@
+package supervisor
+
+import (
+	"slices"
+	"time"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/pg"
+)
+
+type clusterView = cluster.View
+
+// self is this node as the cluster knows it.
+func (s *Supervisor) self() ha.Membership {
+	for _, node := range s.view.Nodes {
+		if node.Node == s.Instance.Node {
+			return node
+		}
+	}
+	return ha.Membership{Node: s.Instance.Node}
+}
+
+// candidate is this node as if it were to be promoted now.
+func (s *Supervisor) candidate() ha.Candidate {
+	c := ha.Candidate{
+		Self:     s.self(),
+		Quorate:  s.view.Quorate,
+		Fencing:  s.view.Fencing,
+		Epoch:    s.view.Epoch,
+		Role:     s.seen.role,
+		Unsound:  s.seen.unsound,
+		System:   s.seen.look.System,
+		History:  s.currentHistory(),
+		Replayed: s.seen.look.Replayed,
+		Force:    s.Instance.ForcePromotion,
+	}
+	for _, node := range s.view.Nodes {
+		if node.Node != s.Instance.Node {
+			c.Peers = append(c.Peers, node)
+		}
+	}
+	return c
+}
+
+// currentHistory is the history of the timeline that the server is on. Until
+// it can be read it is the bare timeline, which contains no promotion.
+func (s *Supervisor) currentHistory() ha.History {
+	tl := s.seen.look.Timeline
+	if s.history.Timeline == tl && tl != 0 {
+		return s.history
+	}
+	history, err := pg.ReadHistory(s.Instance.PGData, tl)
+	if err != nil {
+		s.Log.Debug("cannot read the timeline's history", "timeline", tl, "error", err)
+		return ha.History{Timeline: tl}
+	}
+	s.history = history
+	return history
+}
+
+// facts gathers what Decide needs.
+func (s *Supervisor) facts() ha.Facts {
+	running := s.seen.progress.Phase == control.PhaseRunning
+	f := ha.Facts{
+		Candidate:   s.candidate(),
+		Sync:        s.Instance.RepMode == "sync",
+		SyncTimeout: s.Instance.SyncTimeout,
+		MaxLag:      s.Instance.MaxPromotionLagBytes,
+		Waiting:     s.seen.progress.Phase == control.PhaseWaiting,
+		HasData:     s.seen.data,
+		Died:        s.seen.role == ha.Down && running && s.seen.intent == control.IntentRun,
+		WasPrimary:  s.seen.data && s.seen.control.State != pg.InArchiveRecovery && s.seen.control.State != pg.ShutDownInRecovery,
+		Position:    s.seen.look.Written,
+		Upstream:    s.follows,
+	}
+	if f.Died {
+		s.yielded = firstTime(s.yielded, true)
+		f.YieldedFor = time.Since(s.yielded)
+	} else {
+		s.yielded = time.Time{}
+	}
+	if s.seen.role == ha.Primary {
+		f.Required = s.required()
+		f.Standbys = s.followers(f)
+	}
+	s.diverged = firstTime(s.diverged, s.isDiverged(f))
+	if !s.diverged.IsZero() {
+		f.DivergedFor = time.Since(s.diverged)
+	}
+	return f
+}
+
+// isDiverged is for a standby of a living primary that is not on the primary's
+// history and does not get there by streaming.
+func (s *Supervisor) isDiverged(f ha.Facts) bool {
+	return s.seen.role == ha.Standby && f.Epoch.Number > 0 && f.Epoch.Node != s.Instance.Node &&
+		!s.seen.look.Receiver.Streaming() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) &&
+		slices.ContainsFunc(f.Peers, func(p ha.Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score > 0 })
+}
+
+// followers is the primary's view of its peers, and how long it has lasted.
+func (s *Supervisor) followers(f ha.Facts) []ha.Follower {
+	var all []ha.Follower
+	for _, node := range f.Peers {
+		p := s.peer(node.Node)
+		follower := ha.Follower{Node: node.Node}
+		if sender := s.sender(node.Node); sender != nil {
+			follower.Streaming = sender.State == "streaming"
+			follower.Waited = sender.SyncState == "sync" || sender.SyncState == "quorum"
+			follower.Flushed = sender.Flushed
+			follower.Leaving = p.leaving == sender.PID
+		}
+		if follower.Streaming {
+			p.streamed = s.seen.at
+		}
+		follower.LostFor = s.seen.at.Sub(p.streamed)
+		if !slices.Contains(f.Required, node.Node) {
+			p.grownAt = 0
+		} else if p.grownAt == 0 {
+			p.grownAt = s.seen.look.Written
+		}
+		follower.GrownAt = p.grownAt
+		all = append(all, follower)
+	}
+	return all
+}
+
+// firstTime keeps the time since when a condition holds, zero while it does
+// not.
+func firstTime(since time.Time, holds bool) time.Time {
+	switch {
+	case !holds:
+		return time.Time{}
+	case since.IsZero():
+		return time.Now()
+	}
+	return since
+}

@@ -1,0 +1,84 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/storage"
+)
+
+// housePeriod is how often what a primary owes its peers is looked after.
+const housePeriod = 10 * time.Second
+
+// keepHouse does what needs no decision: a primary has a slot for every peer,
+// the replication role and a checkpoint on its own timeline; a standby that
+// streams does not need the copies that it replaced.
+func (s *Supervisor) keepHouse(ctx context.Context) {
+	if time.Since(s.houseAt) < housePeriod || s.conn == nil {
+		return
+	}
+	s.houseAt = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	var err error
+	switch {
+	case s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node:
+		err = errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx))
+	case s.seen.role == ha.Standby && s.seen.look.Receiver.Streaming() && s.self().InSync == s.view.Epoch.Number:
+		err = s.forgetCopies()
+	}
+	if err != nil {
+		s.Log.Warn("cannot complete the set-up", "error", err)
+	}
+}
+
+func (s *Supervisor) ensureSlots(ctx context.Context) error {
+	var errs []error
+	for _, node := range s.view.Nodes {
+		if node.Node != s.Instance.Node {
+			errs = append(errs, s.conn.EnsureSlot(ctx, config.SlotFor(s.Instance, node.Node)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ensureCheckpoint writes the first checkpoint of a new timeline, before which
+// pg_rewind would find nothing to do. It can take long, so it has a connection
+// and a goroutine of its own.
+func (s *Supervisor) ensureCheckpoint(ctx context.Context) error {
+	c, err := pg.ReadControl(s.Instance.PGData)
+	if err != nil || c.Timeline == s.seen.look.Timeline {
+		return err
+	}
+	target := instance.Local(s.Instance)
+	ctx = context.WithoutCancel(ctx)
+	s.background.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, housePeriod)
+		defer cancel()
+		conn, err := pg.Connect(ctx, target)
+		if err == nil {
+			err = errors.Join(conn.Checkpoint(ctx), conn.Close(ctx))
+		}
+		if err != nil {
+			s.Log.Warn("cannot write the first checkpoint of the timeline", "error", err)
+		}
+	})
+	return nil
+}
+
+func (s *Supervisor) forgetCopies() error {
+	keep := 0
+	if s.Instance.BackupBeforeBasebackup {
+		keep = 1
+	}
+	if err := storage.Forget(s.Instance.PGData, keep); err != nil {
+		return fmt.Errorf("cannot clear away replaced data: %w", err)
+	}
+	return nil
+}

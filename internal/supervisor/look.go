@@ -1,0 +1,21 @@
+package supervisor
+
+import (
+	"context"
+	"log/slog"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+)
+
+// Look is one look at the instance without a supervisor, for the agent when
+// the supervisor does not answer.
+func Look(ctx context.Context, i config.Instance, log *slog.Logger) control.State {
+	s := &Supervisor{Instance: i, Log: log, peers: map[string]*peer{}}
+	defer s.disconnect()
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.background.Wait()
+	defer cancel()
+	s.observe(ctx)
+	return s.state()
+}

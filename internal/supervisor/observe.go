@@ -1,0 +1,271 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/postmaster"
+	"pgtwin/internal/storage"
+	"pgtwin/internal/units"
+)
+
+// observation is one look at this host.
+type observation struct {
+	at       time.Time
+	role     ha.Role
+	look     pg.Look // of the last time that PostgreSQL answered
+	err      error   // why it does not answer now
+	progress control.Progress
+	intent   control.Intent
+	data     bool // there is a database in the data directory
+	unsound  bool
+	control  pg.Control // while PostgreSQL is down
+	news     bool       // something changed that the cluster's view should be fresh for
+}
+
+// peer is what the supervisor remembers of another host while it is primary.
+type peer struct {
+	streamed time.Time // last seen streaming
+	grownAt  ha.LSN    // end of WAL when commits began to wait for it
+	recorded bool
+	leaving  int // pid of the walsender whose standby has released us
+}
+
+// observe looks at the processes, PostgreSQL and our own files.
+func (s *Supervisor) observe(ctx context.Context) {
+	before := s.seen
+	seen := observation{at: time.Now(), role: ha.Down, look: before.look, intent: readIntent(s.Instance.Name)}
+	if err := control.ReadJSON(config.ProgressFile(s.Instance.Name), &seen.progress); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.Log.Warn("cannot read the progress", "error", err)
+	}
+	s.findServer(ctx, seen.progress.Phase)
+	if s.server != nil {
+		s.askServer(ctx, &seen)
+	} else {
+		s.disconnect()
+		s.lookAtData(&seen)
+	}
+	seen.news = seen.role != before.role || seen.progress.Phase != before.progress.Phase || lost(before, seen)
+	if seen.role != before.role || seen.progress.Phase != before.progress.Phase {
+		s.changed = seen.at
+	}
+	s.seen = seen
+}
+
+// lost says whether a standby has gone since the look before.
+func lost(before, now observation) bool {
+	return now.role == ha.Primary && len(now.look.Walsenders) < len(before.look.Walsenders)
+}
+
+// findServer keeps hold of the postmaster. What runs in the data directory
+// during a rewind or an initdb is not the database.
+func (s *Supervisor) findServer(ctx context.Context, phase control.Phase) {
+	if s.server != nil && s.server.Alive() {
+		return
+	}
+	s.server = nil
+	if phase != control.PhaseStarting && phase != control.PhaseRunning {
+		return
+	}
+	found, err := postmaster.Find(s.Instance.PGData)
+	if err != nil {
+		s.Log.Warn("cannot look for the postmaster", "error", err)
+		return
+	}
+	if found == nil {
+		return
+	}
+	s.server, s.mainPID = found, 0
+	s.background.Go(func() { s.awaitDeath(ctx, *found) })
+}
+
+// awaitDeath wakes the loop at the moment the postmaster ends.
+func (s *Supervisor) awaitDeath(ctx context.Context, server postmaster.Process) {
+	if server.Done(ctx) != nil {
+		return
+	}
+	select {
+	case s.deaths <- server:
+	case <-ctx.Done():
+	}
+}
+
+// askServer asks PostgreSQL, on a new connection where the old one failed.
+func (s *Supervisor) askServer(ctx context.Context, seen *observation) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	for attempt := range 2 {
+		if seen.err = s.connect(ctx); seen.err != nil {
+			break
+		}
+		seen.look, seen.err = s.conn.Look(ctx)
+		if seen.err == nil {
+			break
+		}
+		s.disconnect()
+		if attempt > 0 || ctx.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case seen.err != nil && seen.progress.Phase == control.PhaseStarting:
+		seen.role = ha.Down // recovering, not there yet
+	case seen.err != nil:
+		seen.role = ha.Unknown
+	case seen.look.InRecovery:
+		seen.role = ha.Standby
+	default:
+		seen.role = ha.Primary
+	}
+	// It may have died while being asked.
+	if seen.role == ha.Unknown && !s.server.Alive() {
+		s.server, seen.role = nil, ha.Down
+		s.lookAtData(seen)
+	}
+}
+
+func (s *Supervisor) connect(ctx context.Context) (err error) {
+	if s.conn != nil {
+		return nil
+	}
+	s.conn, err = pg.Connect(ctx, instance.Local(s.Instance))
+	return err
+}
+
+func (s *Supervisor) disconnect() {
+	if s.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.conn.Close(ctx) // a connection that is given up may fail to end well
+	s.conn = nil
+}
+
+// lookAtData reads what a server that is down has left.
+func (s *Supervisor) lookAtData(seen *observation) {
+	empty, err := pg.IsEmpty(s.Instance.PGData)
+	if err != nil {
+		s.Log.Warn("cannot look at the data directory", "error", err)
+		return
+	}
+	seen.data = !empty
+	if _, seen.unsound, err = storage.Marked(config.MarkerFile(s.Instance.Name)); err != nil {
+		s.Log.Warn("cannot read the marker", "error", err)
+		seen.unsound = true
+	}
+	if !seen.data || seen.unsound {
+		return
+	}
+	if seen.control, err = pg.ReadControl(s.Instance.PGData); err != nil {
+		s.Log.Debug("cannot read the control file", "error", err)
+		seen.data = false
+	}
+}
+
+func readIntent(name string) control.Intent {
+	text, err := os.ReadFile(config.Intent(name))
+	if err != nil {
+		return control.IntentStop // without an order nothing is expected to run
+	}
+	return control.Intent(strings.TrimSpace(string(text)))
+}
+
+// findMainPID asks systemd for the process that the database unit's status
+// line belongs to.
+func (s *Supervisor) findMainPID(ctx context.Context) error {
+	if s.mainPID != 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	systemd, err := units.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer systemd.Close()
+	state, err := systemd.State(ctx, units.Database(s.Instance.Name))
+	if err != nil {
+		return err
+	}
+	if state.ActiveState == "active" {
+		s.mainPID = int(state.MainPID)
+	}
+	return nil
+}
+
+// crashes is kept across reboots.
+type crashes struct {
+	Count int
+	Last  time.Time
+}
+
+func readCrashes(name string) (c crashes, err error) {
+	err = control.ReadJSON(config.CrashFile(name), &c)
+	if errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	}
+	return c, err
+}
+
+// noteReleases finds the standbys that have declared themselves behind: the
+// record is gone and it was not us who took it back.
+func (s *Supervisor) noteReleases(view clusterView) {
+	for _, node := range view.Nodes {
+		if node.Node == s.Instance.Node {
+			continue
+		}
+		p := s.peer(node.Node)
+		recorded := view.Epoch.Number > 0 && node.InSync == view.Epoch.Number
+		if p.recorded && !recorded {
+			p.leaving = s.senderPID(node.Node)
+		}
+		p.recorded = recorded
+	}
+}
+
+func (s *Supervisor) peer(node string) *peer {
+	if s.peers[node] == nil {
+		s.peers[node] = &peer{streamed: time.Now()}
+	}
+	return s.peers[node]
+}
+
+// sender is the connection of a node's standby, nil without one.
+func (s *Supervisor) sender(node string) *pg.Walsender {
+	name := config.ApplicationNameOf(s.Instance, node)
+	for i := range s.seen.look.Walsenders {
+		if s.seen.look.Walsenders[i].ApplicationName == name {
+			return &s.seen.look.Walsenders[i]
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) senderPID(node string) int {
+	if sender := s.sender(node); sender != nil {
+		return sender.PID
+	}
+	return -1
+}
+
+// required lists the nodes in synchronous_standby_names as in force.
+func (s *Supervisor) required() []string {
+	var nodes []string
+	for _, node := range s.view.Nodes {
+		name := config.ApplicationNameOf(s.Instance, node.Node)
+		if node.Node != s.Instance.Node && strings.Contains(s.seen.look.Synchronous, strconv.Quote(name)) {
+			nodes = append(nodes, node.Node)
+		}
+	}
+	return nodes
+}

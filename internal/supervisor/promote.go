@@ -1,0 +1,128 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/pg"
+)
+
+// promote makes this standby the primary. The epoch is in the cluster before
+// the promotion takes effect, and with it the note that every other host is
+// behind: only then may a commit be acknowledged without a standby.
+func (s *Supervisor) promote(ctx context.Context) error {
+	if err := s.awaitServer(ctx); err != nil {
+		return err
+	}
+	if s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node {
+		return nil
+	}
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	verdict := ha.Promotable(s.candidate())
+	if !verdict.OK {
+		return fmt.Errorf("not promoted: %s", verdict.Why)
+	}
+	epoch, reserved, err := s.nextEpoch()
+	if err != nil {
+		return err
+	}
+	s.Log.Info(fmt.Sprintf("promoting to timeline %d: %s", epoch.Timeline, verdict.Why), "PGTWIN_EPOCH", epoch.Number)
+	if err := s.recordEpoch(ctx, epoch); err != nil {
+		return fmt.Errorf("not promoted: %w", err)
+	}
+	if err := s.configure(ctx, "", nil); err != nil {
+		return err
+	}
+	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), reserved); err != nil {
+		return err
+	}
+	if err := s.conn.Promote(ctx); err != nil {
+		return err
+	}
+	s.observe(ctx)
+	return s.confirm(epoch)
+}
+
+// awaitServer waits until PostgreSQL answers. Where the activation waits to be
+// chosen, this is the choice.
+func (s *Supervisor) awaitServer(ctx context.Context) error {
+	granted := false
+	for {
+		s.observe(ctx)
+		switch {
+		case s.seen.role == ha.Standby, s.seen.role == ha.Primary:
+			return nil
+		case s.seen.progress.Phase == control.PhaseFailed:
+			return errors.New(s.seen.progress.Detail)
+		case s.seen.progress.Phase == control.PhaseWaiting && !granted:
+			if err := os.WriteFile(config.Grant(s.Instance.Name), nil, 0o600); err != nil {
+				return fmt.Errorf("cannot let the activation go on: %w", err)
+			}
+			granted = true
+		}
+		s.show(ctx)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not promoted: PostgreSQL is %s (%s)", s.seen.role, s.seen.progress.Phase)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Supervisor) nextEpoch() (ha.Epoch, []ha.Timeline, error) {
+	index := slices.IndexFunc(s.view.Nodes, func(n ha.Membership) bool { return n.Node == s.Instance.Node })
+	if index < 0 {
+		return ha.Epoch{}, nil, fmt.Errorf("not promoted: %s is not a node of the cluster", s.Instance.Node)
+	}
+	look := s.seen.look
+	next, reserved := ha.NextTimeline(look.Timeline, s.view.Epoch.Highest, index, len(s.view.Nodes))
+	return ha.Epoch{
+		Number:   s.view.Epoch.Number + 1,
+		System:   look.System,
+		Timeline: next,
+		Highest:  next,
+		Switch:   look.Replayed,
+		Node:     s.Instance.Node,
+	}, reserved, nil
+}
+
+func (s *Supervisor) recordEpoch(ctx context.Context, epoch ha.Epoch) error {
+	record := cluster.Record{Epoch: &epoch, InSync: map[string]int{}}
+	for _, node := range s.view.Nodes {
+		record.InSync[node.Node] = 0
+	}
+	record.InSync[s.Instance.Node] = epoch.Number
+	if err := s.Cluster.Write(ctx, s.view, record); err != nil {
+		return err
+	}
+	s.view.Epoch = epoch
+	for i := range s.view.Nodes {
+		s.view.Nodes[i].InSync = record.InSync[s.view.Nodes[i].Node]
+	}
+	s.peers = map[string]*peer{}
+	return nil
+}
+
+// confirm compares what PostgreSQL did with what was recorded.
+func (s *Supervisor) confirm(epoch ha.Epoch) error {
+	if s.seen.role != ha.Primary {
+		return fmt.Errorf("PostgreSQL is %s after its promotion: %w", s.seen.role, s.seen.err)
+	}
+	if got := s.seen.look.Timeline; got != epoch.Timeline {
+		return fmt.Errorf("PostgreSQL went to timeline %d, recorded is %d: another host may use it", got, epoch.Timeline)
+	}
+	s.Log.Info(fmt.Sprintf("primary on timeline %d", epoch.Timeline), "PGTWIN_ROLE", "primary", "PGTWIN_EPOCH", epoch.Number)
+	s.houseAt = time.Time{}
+	s.changed = time.Now()
+	return nil
+}

@@ -1,0 +1,217 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/units"
+)
+
+// state is what the supervisor knows, for the agent, status and metrics.
+func (s *Supervisor) state() control.State {
+	i, seen, look := s.Instance, s.seen, s.seen.look
+	st := control.State{
+		Instance: i.Name, Resource: i.Resource, Node: i.Node, Updated: seen.at,
+		Role: seen.role, Phase: seen.progress.Phase, Detail: seen.progress.Detail,
+		Quorate: s.view.Quorate, Fencing: s.view.Fencing,
+		InSync: s.view.Epoch.Number > 0 && s.self().InSync == s.view.Epoch.Number,
+		Score:  s.self().Score, Runtime: runtimeName(i), Crashes: s.crashes.Count, LastCrash: s.crashes.Last,
+	}
+	if i.ContainerMode {
+		st.Image = i.Image
+	}
+	if seen.progress.Phase == "" {
+		st.Phase = control.PhaseStopped
+	}
+	if seen.progress.Total > 0 || seen.progress.Done > 0 {
+		st.Progress = &seen.progress
+	}
+	if s.view.Epoch.Number > 0 {
+		epoch := s.view.Epoch
+		st.Epoch = &epoch
+	}
+	if s.server != nil {
+		st.PID = s.server.PID
+	}
+	if seen.role == ha.Primary || seen.role == ha.Standby {
+		st.System, st.Version, st.Timeline, st.Started = look.System, look.Version, look.Timeline, look.Started
+		st.LSN, st.Sync = look.Position(), look.Synchronous
+	}
+	switch seen.role {
+	case ha.Standby:
+		st.Replayed, st.Receiving, st.Upstream = look.Replayed, look.Receiver.Streaming(), s.view.Epoch.Node
+		if look.Receiver != nil {
+			st.LagBytes = max(0, int64(look.Receiver.LatestEnd)-int64(look.Replayed))
+		}
+		if look.ReplayAge != nil && st.LagBytes > 0 {
+			st.LagSeconds = *look.ReplayAge
+		}
+	case ha.Primary:
+		st.Standbys = s.standbys()
+	}
+	st.Warnings = s.warnings(st)
+	return st
+}
+
+func runtimeName(i config.Instance) string {
+	if !i.ContainerMode {
+		return "host"
+	}
+	return i.Runtime
+}
+
+func (s *Supervisor) standbys() []control.Standby {
+	var all []control.Standby
+	for _, node := range s.view.Nodes {
+		sender := s.sender(node.Node)
+		if sender == nil {
+			continue
+		}
+		all = append(all, control.Standby{
+			Node: node.Node, State: sender.State, Sync: sender.SyncState,
+			Flushed: sender.Flushed, Replayed: sender.Replayed,
+			LagBytes: max(0, int64(s.seen.look.Written)-int64(sender.Replayed)),
+			Slot:     config.SlotFor(s.Instance, node.Node),
+		})
+	}
+	return all
+}
+
+// warnings says in words what is unusual. The first is the most serious.
+func (s *Supervisor) warnings(st control.State) []string {
+	var all []string
+	add := func(holds bool, format string, a ...any) {
+		if holds {
+			all = append(all, fmt.Sprintf(format, a...))
+		}
+	}
+	add(s.seen.role == ha.Unknown, "PostgreSQL does not answer: %v", s.seen.err)
+	add(s.viewAt.IsZero() && s.view.Nodes == nil, "Pacemaker does not answer")
+	add(s.view.Nodes != nil && !s.view.Quorate, "this part of the cluster has no quorum")
+	add(s.view.Nodes != nil && !s.view.Fencing, "fencing is not configured: a host that is cut off may go on writing, and what it acknowledges is lost")
+	if st.Role == ha.Standby {
+		add(!st.Receiving, "no WAL is received from %s", st.Upstream)
+		add(!st.InSync, "not promotable: commits acknowledged elsewhere may be missing here")
+	}
+	if st.Role == ha.Primary {
+		for _, p := range s.view.Nodes {
+			if p.Node == s.Instance.Node || p.InSync == s.view.Epoch.Number {
+				continue
+			}
+			add(true, "%s is behind: a failure of this host now would interrupt the service", p.Node)
+		}
+		for _, node := range s.required() {
+			sender := s.sender(node)
+			add(sender == nil || sender.State != "streaming", "commits wait for %s, which is not connected", node)
+		}
+	}
+	add(s.seen.look.ReplayPaused && st.Role == ha.Standby, "replay is paused")
+	return all
+}
+
+// show publishes the state: file, status lines and, once it has settled, the
+// summary for the other hosts.
+func (s *Supervisor) show(ctx context.Context) {
+	st := s.state()
+	if err := control.WriteJSON(config.StatusFile(s.Instance.Name), st, 0o644); err != nil {
+		s.Log.Warn("cannot write the status", "error", err)
+	}
+	s.showLine(ctx, Sentence(st))
+	if time.Since(s.changed) > 3*time.Second {
+		s.publishSummary(ctx, st)
+	}
+}
+
+// showLine sets the status line of our own unit and, while PostgreSQL runs,
+// that of the database unit, whose own processes do not speak for themselves.
+func (s *Supervisor) showLine(ctx context.Context, line string) {
+	if line == s.said && s.mainPID != 0 {
+		return
+	}
+	s.said = line
+	if _, err := daemon.SdNotify(false, "STATUS="+line); err != nil {
+		s.Log.Warn("cannot show the status in systemd", "error", err)
+	}
+	if s.server == nil || s.seen.progress.Phase != control.PhaseRunning {
+		return
+	}
+	if err := s.findMainPID(ctx); err != nil {
+		s.Log.Warn("cannot find the database unit", "error", err)
+		return
+	}
+	if s.mainPID == 0 {
+		return
+	}
+	if err := units.NotifyFor(s.mainPID, "STATUS="+line); err != nil {
+		s.Log.Debug("cannot show the status in systemd", "error", err)
+		s.mainPID = 0
+	}
+}
+
+// publishSummary tells the other hosts' status what runs here.
+func (s *Supervisor) publishSummary(ctx context.Context, st control.State) {
+	summary := fmt.Sprintf("role=%s phase=%s timeline=%d runtime=%s", st.Role, st.Phase, st.Timeline, st.Runtime)
+	if summary == s.summary {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := s.Cluster.SetAttribute(ctx, "pgtwin-"+s.Instance.Name+"-status", summary); err != nil {
+		s.Log.Debug("cannot publish the summary", "error", err)
+		return
+	}
+	s.summary = summary
+}
+
+// Sentence is the state in one line, as in systemctl status.
+func Sentence(st control.State) string {
+	switch st.Role {
+	case ha.Primary:
+		return fmt.Sprintf("primary, timeline %d; %s", st.Timeline, standbySentence(st))
+	case ha.Standby:
+		if !st.Receiving {
+			return fmt.Sprintf("standby, timeline %d; receives nothing from %s", st.Timeline, st.Upstream)
+		}
+		return fmt.Sprintf("standby of %s, timeline %d; %s behind", st.Upstream, st.Timeline, size(st.LagBytes))
+	case ha.Unknown:
+		return "PostgreSQL runs but does not answer"
+	}
+	if st.Detail != "" {
+		return fmt.Sprintf("%s: %s", st.Phase, st.Detail)
+	}
+	return string(st.Phase)
+}
+
+func standbySentence(st control.State) string {
+	if len(st.Standbys) == 0 {
+		return "no standby is connected"
+	}
+	var all []string
+	for _, standby := range st.Standbys {
+		all = append(all, fmt.Sprintf("%s %s, %s, %s behind", standby.Node, standby.State, standby.Sync, size(standby.LagBytes)))
+	}
+	slices.Sort(all)
+	return strings.Join(all, "; ")
+}
+
+func size(bytes int64) string {
+	switch {
+	case bytes < 1<<20:
+		// Rounded, so that a quiet line stays quiet.
+		if bytes < 64<<10 {
+			return "0 kB"
+		}
+		return fmt.Sprintf("%d kB", bytes>>10)
+	case bytes < 10<<30:
+		return fmt.Sprintf("%d MB", bytes>>20)
+	}
+	return fmt.Sprintf("%d GB", bytes>>30)
+}

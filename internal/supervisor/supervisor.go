@@ -1,0 +1,287 @@
+// Package supervisor watches one instance for as long as Pacemaker runs it:
+// observe, let package ha decide, act. It starts no database and holds none
+// up: it can be killed and restarted at any time and finds its bearings from
+// what it observes.
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/postmaster"
+)
+
+// Cluster is what the supervisor asks and tells Pacemaker.
+type Cluster interface {
+	Read(ctx context.Context) (cluster.View, error)
+	Write(ctx context.Context, v cluster.View, r cluster.Record) error
+	SetScore(ctx context.Context, node string, score int) error
+	SetAttribute(ctx context.Context, name, value string) error
+	Fail(ctx context.Context, node string) error
+}
+
+// How often the supervisor looks. A look is one SQL round trip; reading the
+// cluster costs a process and 30 ms of CPU, so it is done less often while
+// nothing changes.
+const (
+	settledLook    = 500 * time.Millisecond
+	unsettledLook  = 100 * time.Millisecond
+	settledRead    = 2 * time.Second
+	unsettledRead  = 400 * time.Millisecond
+	clusterTimeout = 10 * time.Second
+	lookTimeout    = 3 * time.Second
+)
+
+// Supervisor is the state of the loop; one goroutine owns it.
+type Supervisor struct {
+	Instance config.Instance
+	Cluster  Cluster
+	Log      *slog.Logger
+
+	credential pg.Credential
+	requests   chan request
+	deaths     chan postmaster.Process
+	background sync.WaitGroup
+
+	conn     *pg.Conn
+	server   *postmaster.Process // the postmaster, nil when none runs
+	mainPID  int                 // of the database unit, for its status line
+	seen     observation
+	view     cluster.View
+	viewAt   time.Time // zero: read at the next look
+	peers    map[string]*peer
+	history  ha.History
+	settled  bool
+	yielded  time.Time // when this host stood back after a crash
+	reported time.Time // start of the activation whose failure was reported
+	diverged time.Time
+	follows  string // node in primary_conninfo
+	houseAt  time.Time
+	crashes  crashes
+	said     string // status line
+	summary  string // as published for the other hosts
+	changed  time.Time
+}
+
+// request is a question on the control socket.
+type request struct {
+	ctx   context.Context
+	verb  control.Verb
+	reply chan control.Answer
+}
+
+// Run supervises until ctx ends.
+func (s *Supervisor) Run(ctx context.Context) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	listener, err := control.Listen(config.ControlSocket(s.Instance.Name))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.background.Wait()
+	defer cancel()
+	served := make(chan error, 1)
+	s.background.Go(func() { served <- control.Serve(ctx, listener, s.forward, s.Log) })
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("cannot tell systemd that the supervisor is ready: %w", err)
+	}
+	s.Log.Info("supervising "+s.Instance.PGData, "resource", s.Instance.Resource)
+	return s.loop(ctx, served)
+}
+
+func (s *Supervisor) begin() (err error) {
+	s.requests = make(chan request)
+	s.deaths = make(chan postmaster.Process, 1)
+	s.peers = map[string]*peer{}
+	s.changed = time.Now()
+	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
+		return err
+	}
+	s.credential, err = pg.ReadPassFile(pg.FindPassFile(s.Instance.PassFile, s.Instance.User), s.Instance.Port, s.Instance.Nodes, s.Instance.Addresses)
+	return err
+}
+
+func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
+	defer s.disconnect()
+	for {
+		s.tick(ctx)
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
+			s.Log.Warn("cannot feed the watchdog", "error", err)
+		}
+		wait := settledLook
+		if !s.settled {
+			wait = unsettledLook
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-served:
+			return err
+		case <-s.deaths:
+		case r := <-s.requests:
+			r.reply <- s.answer(r)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// forward hands a request to the loop and waits for its answer.
+func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Answer {
+	r := request{ctx, verb, make(chan control.Answer, 1)}
+	select {
+	case s.requests <- r:
+	case <-ctx.Done():
+		return control.Answer{Error: "the supervisor is busy"}
+	}
+	select {
+	case answer := <-r.reply:
+		return answer
+	case <-ctx.Done():
+		return control.Answer{Error: fmt.Sprintf("%s took too long", verb)}
+	}
+}
+
+// tick is one round: observe, decide, act, show.
+func (s *Supervisor) tick(ctx context.Context) {
+	s.observe(ctx)
+	s.readCluster(ctx)
+	acted := false
+	if !s.viewAt.IsZero() {
+		facts := s.facts()
+		for _, action := range ha.Decide(facts) {
+			acted = true
+			if err := s.act(ctx, action); err != nil {
+				s.Log.Warn(fmt.Sprintf("cannot %s: %v", action.Verb, err), "why", action.Why)
+			}
+		}
+		s.keepHouse(ctx)
+	}
+	if acted {
+		s.viewAt = time.Time{}
+	}
+	s.settled = !acted && s.steady()
+	s.show(ctx)
+}
+
+// steady says whether nothing is under way that a quick look would help.
+func (s *Supervisor) steady() bool {
+	switch s.seen.role {
+	case ha.Primary:
+		for _, p := range s.view.Nodes {
+			if p.Node != s.Instance.Node && p.Online && p.InSync != s.view.Epoch.Number {
+				return false
+			}
+		}
+		return true
+	case ha.Standby:
+		return s.seen.look.Receiver.Streaming()
+	}
+	return false
+}
+
+// readCluster refreshes the view when it is due. While Pacemaker does not
+// answer the old view stands: nothing that needs a record can be done anyway.
+func (s *Supervisor) readCluster(ctx context.Context) {
+	due := settledRead
+	if !s.settled {
+		due = unsettledRead
+	}
+	if time.Since(s.viewAt) < due && !s.seen.news {
+		return
+	}
+	if err := s.refresh(ctx); err != nil {
+		level := slog.LevelWarn
+		if errors.Is(err, cluster.ErrNotConnected) {
+			level = slog.LevelDebug
+		}
+		s.Log.Log(ctx, level, "cannot read the cluster", "error", err)
+	}
+}
+
+func (s *Supervisor) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	view, err := s.Cluster.Read(ctx)
+	if err != nil {
+		return err
+	}
+	s.noteReleases(view)
+	s.view, s.viewAt = view, time.Now()
+	return nil
+}
+
+// answer carries out one request, in the loop.
+func (s *Supervisor) answer(r request) control.Answer {
+	var err error
+	switch r.verb {
+	case control.Status:
+		if time.Since(s.seen.at) > unsettledLook {
+			s.observe(r.ctx)
+		}
+	case control.Promote:
+		err = s.promote(r.ctx)
+	case control.Checkpoint:
+		err = s.checkpoint(r.ctx)
+	case control.Release:
+		err = s.release(r.ctx)
+	case control.Reload:
+		err = s.reload(r.ctx)
+	default:
+		err = fmt.Errorf("the supervisor does not know %q: is the agent newer?", r.verb)
+	}
+	answer := control.Answer{State: s.state()}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	return answer
+}
+
+func (s *Supervisor) checkpoint(ctx context.Context) error {
+	if s.conn == nil {
+		return errors.New("PostgreSQL does not answer")
+	}
+	return s.conn.Checkpoint(ctx)
+}
+
+// release declares this standby behind before it stops, so that the primary
+// need not find out by waiting for it. Where nobody streams to it there is
+// nobody to release, and its record must stand: it may be the most complete.
+func (s *Supervisor) release(ctx context.Context) error {
+	s.observe(ctx)
+	if s.seen.role != ha.Standby || !s.seen.look.Receiver.Streaming() {
+		return nil
+	}
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	if s.self().InSync != s.view.Epoch.Number {
+		return nil
+	}
+	return s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}})
+}
+
+// reload takes over a changed instance file.
+func (s *Supervisor) reload(ctx context.Context) error {
+	i, err := config.ReadInstance(s.Instance.Name)
+	if err != nil {
+		return err
+	}
+	s.Instance = i
+	if s.conn == nil {
+		return nil
+	}
+	return s.configure(ctx, s.follows, s.required())
+}

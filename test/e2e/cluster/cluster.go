@@ -1,0 +1,144 @@
+// Package cluster is a database cluster under test: hosts of the lab with pgtwin installed from the list of
+// `make install`, configured as an administrator would, and asked what they say about themselves. It knows the tools
+// that administrators have and uses no other way in; what is right or wrong is for the scenarios to say.
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"pgtwin/test/e2e/ledger"
+	"pgtwin/test/lab"
+)
+
+// The names of the configuration, as users have them.
+const (
+	Instance = "postgres-ha"
+	Unit     = "pgtwin@postgres-ha.service"
+	Watcher  = "pgtwin-supervisor@postgres-ha.service"
+
+	Resource = "postgres-db"
+	Clone    = "postgres-clone"
+	Address  = "postgres-vip"
+
+	DataDir  = "/var/lib/pgsql/data"
+	PassFile = "/var/lib/pgsql/.pgpass"
+	BinDir   = "/usr/lib/postgresql/17/bin"
+	Image    = "localhost/postgres:17"
+	HTTPPort = 8008
+)
+
+// Options says what kind of cluster to bring up.
+type Options struct {
+	Containers  bool      // container_mode
+	Notify      bool      // the clone has notify=true
+	Preferences bool      // location constraints for the promoted role: h1 before h2
+	Tree        string    // the tree that the hosts are installed from; see Tree
+	Log         io.Writer // progress, a line per step; may be nil
+}
+
+// Cluster is a cluster that is up.
+type Cluster struct {
+	*lab.Lab
+	options Options
+	secret  string // of the replication role
+	login   ledger.Login
+}
+
+// Up boots the hosts, installs them and gives them what the administrator provides: the passfile and pgtwin.toml.
+// The database is not configured yet.
+func Up(ctx context.Context, o Options) (*Cluster, error) {
+	l, err := lab.Up(ctx, lab.Options{Install: o.Tree, Log: o.Log, FenceDelay: time.Second})
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Lab: l, options: o, secret: rand.Text()}
+	c.login = ledger.Login{User: "ledger", Password: rand.Text()}
+	for _, h := range l.Hosts() {
+		err = errors.Join(err,
+			Write(ctx, h, PassFile, "postgres", 0o600, passFile(c.secret)),
+			Write(ctx, h, "/etc/pgtwin/pgtwin.toml", "root", 0o644, settings))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot prepare the hosts: %w", err)
+	}
+	return c, nil
+}
+
+// Containers says whether PostgreSQL runs in containers.
+func (c *Cluster) Containers() bool { return c.options.Containers }
+
+// Mode is the container_mode in words.
+func (c *Cluster) Mode() string {
+	if c.options.Containers {
+		return "containers"
+	}
+	return "host packages"
+}
+
+// Configure loads the configuration of the database, by which it starts.
+func (c *Cluster) Configure(ctx context.Context) error {
+	const file = "/root/pgtwin.crm"
+	h := c.Hosts()[0]
+	if err := Write(ctx, h, file, "root", 0o600, Configuration(c.options)); err != nil {
+		return err
+	}
+	if _, err := h.Run(ctx, "crm", "configure", "load", "update", file); err != nil {
+		return fmt.Errorf("cannot load the configuration: %w", err)
+	}
+	return nil
+}
+
+// Client is how a client named name gets to the database through the virtual address.
+func (c *Cluster) Client(name string) ledger.Login {
+	login := c.login
+	login.Name, login.Hosts = name, []string{lab.VirtualIP}
+	return login
+}
+
+// DirectClient is how a client named name that knows the hosts gets to whichever takes writes.
+func (c *Cluster) DirectClient(name string) ledger.Login {
+	login := c.login
+	login.Name = name
+	for _, h := range c.Hosts() {
+		login.Hosts = append(login.Hosts, h.Addr())
+	}
+	return login
+}
+
+// Admit lets the ledger's clients in: a role and its tables on the primary, and on both hosts the line in the
+// administrator's pg_hba.conf, which a clone that was made before does not have.
+func (c *Cluster) Admit(ctx context.Context) error {
+	primary, err := c.Primary(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range c.Hosts() {
+		const line = "host all ledger all scram-sha-256\n"
+		if _, err := h.RunInput(ctx, line, "tee", "--append", DataDir+"/pg_hba.conf"); err != nil {
+			return fmt.Errorf("cannot admit the clients on %s: %w", h.Name(), err)
+		}
+		if _, err := SQL(ctx, h, "select pg_reload_conf()"); err != nil {
+			return fmt.Errorf("cannot admit the clients on %s: %w", h.Name(), err)
+		}
+	}
+	role := fmt.Sprintf("create role %s login password '%s';", c.login.User, c.login.Password) // both are letters and digits
+	if _, err := SQL(ctx, primary, role+ledger.Schema); err != nil {
+		return fmt.Errorf("cannot make the clients' role: %w", err)
+	}
+	return nil
+}
+
+// Other returns the other one of two hosts.
+func (c *Cluster) Other(h *lab.Host) *lab.Host {
+	for _, other := range c.Hosts() {
+		if other.Name() != h.Name() {
+			return other
+		}
+	}
+	return h
+}

@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+)
+
+// Settle brings the cluster back to the state in which every scenario begins: all hosts on and connected, nothing ordered,
+// nothing failed, a primary with the virtual address and a standby in sync.
+func (c *Cluster) Settle(ctx context.Context) error {
+	for _, h := range c.Hosts() {
+		if h.Running() && h.Frozen() {
+			if err := h.Thaw(ctx); err != nil {
+				return err
+			}
+		}
+		if !h.Running() { // also what was fenced meanwhile
+			if err := h.Boot(ctx); err != nil {
+				return err
+			}
+		}
+		if err := h.Heal(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.takeBackOrders(ctx); err != nil {
+		return err
+	}
+	return Await(ctx, "the cluster to settle", func(ctx context.Context) error {
+		view, err := c.View(ctx)
+		if err != nil {
+			return err
+		}
+		if err := view.Failed(); err != nil {
+			return errors.Join(err, c.crm(ctx, "crm_resource", "--cleanup"))
+		}
+		return c.calm(ctx, view)
+	})
+}
+
+// AwaitCalm returns when the cluster has come to rest by itself: without a failed action that is not forgotten, a primary
+// with the virtual address, a standby in sync.
+func (c *Cluster) AwaitCalm(ctx context.Context) error {
+	return Await(ctx, "a cluster at rest", func(ctx context.Context) error {
+		view, err := c.View(ctx)
+		if err != nil {
+			return err
+		}
+		return c.calm(ctx, view)
+	})
+}
+
+func (c *Cluster) calm(ctx context.Context, view View) error {
+	if err := view.Calm(); err != nil {
+		return err
+	}
+	primary, err := c.Primary(ctx)
+	if err != nil {
+		return err
+	}
+	if on := view.AddressOn(); on != primary.Name() {
+		return errors.New("the virtual address is on " + on + ", the primary on " + primary.Name())
+	}
+	active, err := Status(ctx, primary)
+	if err != nil {
+		return err
+	}
+	standby, err := Status(ctx, c.Other(primary))
+	if err != nil {
+		return err
+	}
+	return inSync(standby, active)
+}
+
+// takeBackOrders ends what scenarios have ordered of Pacemaker.
+func (c *Cluster) takeBackOrders(ctx context.Context) error {
+	view, err := c.View(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range view.Nodes {
+		if !n.Standby {
+			continue
+		}
+		h, err := c.Host(n.Name)
+		if err != nil {
+			return err
+		}
+		if err := c.Standby(ctx, h, false); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.Clear(ctx), c.SetTarget(ctx, "Started"))
+}
