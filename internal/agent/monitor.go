@@ -24,6 +24,9 @@ func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) 
 		return ocf.Success, err
 	}
 	answer, err := a.try(ctx, i, control.Status, patience(req))
+	if err == nil && answer.State.Yielding {
+		answer, err = a.awaitSuccession(ctx, i)
+	}
 	if err != nil {
 		return a.monitorAlone(ctx, i, err)
 	}
@@ -40,6 +43,28 @@ func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) 
 // patience leaves time for a second opinion.
 func patience(req ocf.Request) time.Duration { return (req.Timeout - req.Margin()) / 2 }
 
+// awaitSuccession waits while a peer takes over from the primary that died
+// here. Pacemaker is demoting this instance because of its score, and cancels
+// this monitor for it; reported now, the failure would add a stop and a start
+// that the promotion of the peer waits for.
+func (a *Agent) awaitSuccession(ctx context.Context, i config.Instance) (answer control.Answer, err error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return answer, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+		answer, err = a.try(ctx, i, control.Status, courtesy)
+		if err != nil || !answer.State.Yielding {
+			return answer, err
+		}
+	}
+}
+
+// degradedAfter is how long something is unusual before Pacemaker is told: it
+// keeps what it is told in the list of failures until that is cleaned up.
+const degradedAfter = time.Minute
+
 // running is the code for a server that answers. A probe is asked for the role
 // alone.
 func running(st control.State, probe bool) (ocf.Code, error) {
@@ -47,7 +72,7 @@ func running(st control.State, probe bool) (ocf.Code, error) {
 	if st.Role == ha.Primary {
 		code, degraded = ocf.RunningPromoted, ocf.DegradedPromoted
 	}
-	if probe || len(st.Warnings) == 0 {
+	if probe || len(st.Warnings) == 0 || time.Since(st.WarnedSince) < degradedAfter {
 		return code, nil
 	}
 	return degraded, errors.New(st.Warnings[0])

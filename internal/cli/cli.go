@@ -48,10 +48,9 @@ func root() *cobra.Command {
 		Long: `Pacemaker runs pgtwin as the resource agent ocf:heartbeat:pgtwin. For an
 administrator it shows what the instances of this host are doing. To change
 something, use Pacemaker's tools (crm or pcs).`,
-		Example:           "  pgtwin status",
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		DisableAutoGenTag: true,
+		Example:       "  pgtwin status",
+		SilenceUsage:  true,
+		SilenceErrors: true,
 	}
 	cmd.AddCommand(statusCommand(), versionCommand(), manCommand(), ocfManCommand())
 	return cmd

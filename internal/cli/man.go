@@ -2,26 +2,28 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
 	"pgtwin/internal/ocf"
 )
 
-// manCommand is for the build of the package. SOURCE_DATE_EPOCH sets the date
-// of the pages.
+// manCommand is for the build of the package. It does without cobra/doc, whose
+// Markdown parser would cost every monitor that Pacemaker starts 2 ms.
 func manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "man DIR",
-		Short:   "Write the manual pages of the commands to DIR",
-		Example: "  pgtwin man /usr/share/man/man8",
+		Short:   "Write the manual page pgtwin(1) to DIR",
+		Example: "  pgtwin man build/man",
 		Hidden:  true,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			header := &doc.GenManHeader{Title: "PGTWIN", Section: "8", Source: "pgtwin", Manual: "pgtwin"}
-			if err := doc.GenManTree(cmd.Root(), header, args[0]); err != nil {
-				return fmt.Errorf("cannot write the manual pages to %s: %w", args[0], err)
+			path := filepath.Join(args[0], "pgtwin.1")
+			if err := os.WriteFile(path, []byte(manPage(cmd.Root())), 0o644); err != nil {
+				return fmt.Errorf("cannot write the manual page: %w", err)
 			}
 			return nil
 		},
@@ -40,4 +42,57 @@ func ocfManCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// manPage renders the command and its subcommands as roff, with the man(7)
+// macros.
+func manPage(root *cobra.Command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, ".TH PGTWIN 1 \"\" \"pgtwin %s\" \"pgtwin\"\n", Version)
+	fmt.Fprintf(&b, ".SH NAME\npgtwin \\- %s\n", roff(strings.ToLower(root.Short[:1])+root.Short[1:]))
+	b.WriteString(".SH SYNOPSIS\n.B pgtwin\n.I command\n[\n.I arguments\n]\n")
+	fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", roff(root.Long))
+	b.WriteString(".SH COMMANDS\n")
+	for _, cmd := range root.Commands() {
+		if cmd.IsAvailableCommand() && cmd.Name() != "help" {
+			manCommandSection(&b, cmd)
+		}
+	}
+	b.WriteString(".SH \"SEE ALSO\"\n.BR ocf_heartbeat_pgtwin (7),\n.BR crm_mon (8),\n.BR systemctl (1),\n.BR journalctl (1)\n")
+	return b.String()
+}
+
+// manCommandSection keeps the lines of the texts as they are: they hold tables.
+func manCommandSection(b *strings.Builder, cmd *cobra.Command) {
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short + "."
+	}
+	fmt.Fprintf(b, ".SS \"%s\"\n", roff(cmd.UseLine()))
+	preformatted(b, text)
+	if cmd.HasAvailableLocalFlags() {
+		b.WriteString(".PP\nOptions:\n")
+		preformatted(b, cmd.LocalFlags().FlagUsages())
+	}
+	if cmd.Example != "" {
+		b.WriteString(".PP\nExamples:\n")
+		preformatted(b, cmd.Example)
+	}
+}
+
+func preformatted(b *strings.Builder, text string) {
+	fmt.Fprintf(b, ".PP\n.nf\n%s\n.fi\n", roff(strings.TrimRight(text, "\n")))
+}
+
+// roff escapes what the formatter would take for its own: backslashes, hyphens
+// that are minus signs, and a dot or an apostrophe at the beginning of a line.
+func roff(text string) string {
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+			lines[i] = `\&` + line
+		}
+	}
+	return strings.Join(lines, "\n")
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// Version is set by the linker (-X, see the Makefile) and by nothing else.
+var Version = "devel"
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -20,14 +23,14 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is what the Go tool has built into the program: a package's build
-// from a source archive has no revision.
+// version adds the revision that the Go tool has built in; a build from a source
+// archive has none.
 func version() string {
+	text := "pgtwin " + Version
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "pgtwin, version not known"
+		return text
 	}
-	text := "pgtwin " + info.Main.Version
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
 			text += ", revision " + s.Value

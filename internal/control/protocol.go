@@ -57,7 +57,9 @@ type Progress struct {
 	Done   int64  `json:",omitempty"` // bytes
 	Total  int64  `json:",omitempty"` // bytes, 0 = not known
 	// Code is the OCF exit code that a failure amounts to (PhaseFailed).
-	Code    int `json:",omitempty"`
+	Code    int    `json:",omitempty"`
+	Runtime string `json:",omitempty"` // host, podman or docker, once it is known
+	Image   string `json:",omitempty"` // digest or id of the image in use
 	Since   time.Time
 	Updated time.Time
 }
@@ -74,6 +76,7 @@ type State struct {
 	Role     ha.Role
 	Phase    Phase
 	Detail   string    `json:",omitempty"` // what is being done or waited for, in words
+	Yielding bool      `json:",omitempty"` // the primary died, and a peer is to take over
 	Progress *Progress `json:",omitempty"`
 
 	System   uint64      `json:",omitempty"`
@@ -95,12 +98,13 @@ type State struct {
 	LagBytes   int64   // standby: behind the upstream's last known position
 	LagSeconds float64 // standby: age of the last replayed transaction while behind
 
-	Standbys  []Standby `json:",omitempty"` // primary: as it sees them
-	Runtime   string    // host, podman or docker
-	Image     string    `json:",omitempty"`
-	Warnings  []string  `json:",omitempty"` // whatever is unusual, in words
-	LastCrash time.Time `json:",omitzero"`
-	Crashes   int
+	Standbys    []Standby `json:",omitempty"` // primary: as it sees them
+	Runtime     string    // host, podman or docker
+	Image       string    `json:",omitempty"`
+	Warnings    []string  `json:",omitempty"` // whatever is unusual, in words
+	WarnedSince time.Time `json:",omitzero"`  // since when there has been any
+	LastCrash   time.Time `json:",omitzero"`
+	Crashes     int
 }
 
 // Standby is a walsender on the primary.

@@ -5,6 +5,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,6 +156,9 @@ func (a *Activation) report(p control.Progress) error {
 		a.Log.Info(sentence(p), "PGTWIN_PHASE", string(p.Phase))
 	}
 	p.Updated = now
+	if a.runtime != nil {
+		p.Runtime, p.Image = a.runtime.Name(), cmp.Or(a.image.Digest, a.image.ID)
+	}
 	a.progress = p
 	if _, err := daemon.SdNotify(false, "STATUS="+sentence(p)); err != nil {
 		a.Log.Warn("cannot show the status in systemd", "error", err)

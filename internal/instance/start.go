@@ -18,6 +18,8 @@ import (
 	"pgtwin/internal/units"
 )
 
+var errNotYet = errors.New("PostgreSQL does not take connections yet")
+
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.readyData(); err != nil {
@@ -123,7 +125,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 		if !server.Alive() {
 			return fmt.Errorf("PostgreSQL ended while starting: see journalctl -u %s", units.Database(a.Instance.Name))
 		}
-		if tick%50 == 0 {
+		if tick%100 == 0 {
 			if err := a.reportRecovery(time.Since(began)); err != nil {
 				return err
 			}
@@ -131,7 +133,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("stopped while PostgreSQL was starting: %w", context.Cause(ctx))
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
@@ -146,6 +148,10 @@ func (a *Activation) reportRecovery(lasted time.Duration) error {
 }
 
 func (a *Activation) answers(ctx context.Context) error {
+	accepts, err := pg.Accepts(a.Instance.PGData)
+	if err != nil || !accepts {
+		return errors.Join(err, errNotYet)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	conn, err := pg.Connect(ctx, Local(a.Instance))

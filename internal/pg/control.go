@@ -60,8 +60,7 @@ func (c Control) CleanlyStopped() bool {
 }
 
 // Offsets of the fields of ControlFileData (pg_control.h). They are the same in 1300 (PostgreSQL 13
-// to 16), 1700 and 1800: 17 put the checkpoint's wal_level and 18 default_char_signedness into what
-// was padding.
+// to 16), 1700 and 1800.
 const (
 	atSystem              = 0
 	atVersion             = 8
@@ -74,9 +73,20 @@ const (
 	atWALLogHints         = 176
 	atSegmentSize         = 228
 	atChecksums           = 252
-	atCRC                 = 288
-	controlEnd            = atCRC + 4
+	controlEnd            = 296 // after the checksum
 )
+
+// crcAt is where the checksum lies, which covers everything before it. 18 put default_char_signedness
+// before the nonce and so moved it.
+func crcAt(version uint32) (offset int, known bool) {
+	switch version {
+	case 1300, 1700:
+		return 288, true
+	case 1800:
+		return 292, true
+	}
+	return 0, false
+}
 
 var errControlCRC = errors.New("its checksum is wrong")
 
@@ -107,9 +117,8 @@ func parseControl(content []byte) (Control, error) {
 	}
 	order := binary.NativeEndian // the file is the server's memory
 	version := order.Uint32(content[atVersion:])
-	switch version {
-	case 1300, 1700, 1800:
-	default:
+	atCRC, known := crcAt(version)
+	if !known {
 		return Control{}, fmt.Errorf("its version %d is not known (1300, 1700 and 1800 are: PostgreSQL 14 to 18)", version)
 	}
 	if crc32.Checksum(content[:atCRC], crc32.MakeTable(crc32.Castagnoli)) != order.Uint32(content[atCRC:]) {

@@ -61,6 +61,7 @@ func TestControlOfATornOrForeignFileIsRefused(t *testing.T) {
 	withVersion := func(v uint32) []byte {
 		content := append([]byte(nil), good...)
 		binary.NativeEndian.PutUint32(content[atVersion:], v)
+		atCRC, _ := crcAt(v)
 		binary.NativeEndian.PutUint32(content[atCRC:], crc32.Checksum(content[:atCRC], crc32.MakeTable(crc32.Castagnoli)))
 		return content
 	}

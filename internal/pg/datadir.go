@@ -110,3 +110,24 @@ func settingName(line string) string {
 	}
 	return strings.ToLower(line[:end])
 }
+
+// Accepts says whether the server on the data directory has written into its
+// pid file that it takes connections, as pg_ctl looks for it (pidfile.h: the
+// status is on the eighth line). Asking there instead of connecting keeps
+// "the database system is starting up" out of the log.
+func Accepts(pgdata string) (bool, error) {
+	text, err := os.ReadFile(filepath.Join(pgdata, "postmaster.pid"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot see whether the server takes connections: %w", err)
+	}
+	const statusLine = 8
+	lines := strings.SplitN(string(text), "\n", statusLine+1)
+	if len(lines) < statusLine {
+		return false, nil
+	}
+	status := strings.TrimSpace(lines[statusLine-1])
+	return status == "ready" || status == "standby", nil
+}

@@ -45,7 +45,7 @@ func TestReplicationRoleLogsInWithItsPassword(t *testing.T) {
 		t.Error("accepts no password")
 	}
 	for _, word := range []string{string(secret), "SCRAM-SHA-256$"} {
-		if strings.Contains(s.log.String(), word) {
+		if strings.Contains(s.log(), word) {
 			t.Errorf("the server's log contains %s", word)
 		}
 	}

@@ -1,7 +1,6 @@
 package pg
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pgtwin/internal/postmaster"
 )
 
 // bindir can be set to the programs of another PostgreSQL.
@@ -91,7 +92,6 @@ type server struct {
 	conf     string
 	passfile string
 	settings Settings
-	log      bytes.Buffer
 	process  *os.Process
 	ended    chan struct{} // closed once the server has ended
 }
@@ -105,7 +105,7 @@ func newServer(t *testing.T, name, copyOf string) *server {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", name, s.log.String())
+			t.Logf("log of %s:\n%s", name, s.log())
 		}
 		os.RemoveAll(dir)
 	})
@@ -159,11 +159,21 @@ func (s *server) launch() {
 	s.configure()
 	cmd := program(context.Background(), []string{"postgres", "-D", s.data, "-c", "config_file=" + s.conf + "/postgresql.conf",
 		"-c", "log_destination=stderr", "-c", "fsync=off"})
-	cmd.Stdout, cmd.Stderr = &s.log, &s.log
+	// A file and not a pipe, whose end would come with the last child's.
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	must(s.t, err)
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
 	must(s.t, cmd.Start())
 	ended := make(chan struct{})
 	s.ended, s.process = ended, cmd.Process
 	go func() { cmd.Wait(); close(ended) }()
+}
+
+// log is what the server has written to its log.
+func (s *server) log() string {
+	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return string(text)
 }
 
 // local is the server as root sees it through its socket.
@@ -208,7 +218,7 @@ func (s *server) stop() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := Shutdown(ctx, s.data, slog.New(slog.DiscardHandler), Ladder{5 * time.Second, time.Second}); err != nil {
+	if err := postmaster.Shutdown(ctx, s.data, slog.New(slog.DiscardHandler), postmaster.Ladder{Fast: 5 * time.Second, Immediate: time.Second}); err != nil {
 		s.t.Error(err)
 		s.process.Kill()
 	}
@@ -217,7 +227,7 @@ func (s *server) stop() {
 
 func (s *server) crash() {
 	s.t.Helper()
-	p, err := Postmaster(s.data)
+	p, err := postmaster.Find(s.data)
 	must(s.t, err)
 	must(s.t, p.Signal(unix.SIGKILL))
 	<-s.ended

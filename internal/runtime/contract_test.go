@@ -122,15 +122,23 @@ func (f *fixture) start(name string) Started {
 
 func (f *fixture) eventually(what string, condition func() bool) {
 	f.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
+	if !f.reaches(condition) {
+		f.Fatalf("waited for: %s", what)
+	}
+}
+
+// reaches waits for a condition; it may be called from any goroutine.
+func (f *fixture) reaches(condition func() bool) bool {
+	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for !condition() {
 		select {
 		case <-ticker.C:
 		case <-f.ctx.Done():
-			f.Fatalf("waited for: %s", what)
+			return false
 		}
 	}
+	return true
 }
 
 func databaseRuns(f *fixture) {
@@ -211,7 +219,7 @@ func jobSignal(f *fixture) {
 	lock := filepath.Join(f.dir, "lock")
 	go func() {
 		defer close(done)
-		f.eventually("the job runs", func() bool { return len(holders(f)) == 2 })
+		f.reaches(func() bool { return len(holders(f)) == 2 })
 		for _, pid := range processesIn(f.dir) {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
@@ -261,7 +269,7 @@ func jobDiesWholly(f *fixture) {
 	lock := filepath.Join(f.dir, "lock")
 	go func() {
 		defer cancel()
-		f.eventually("job and child hold the lock", func() bool { return len(holders(f)) == 2 })
+		f.reaches(func() bool { return len(holders(f)) == 2 })
 	}()
 	if _, err := f.rt.Run(ctx, f.spec("contract-job", "hold", lock), io.Discard); !errors.Is(err, context.Canceled) {
 		f.Errorf("Run: %v", err)

@@ -98,7 +98,7 @@ func (d *Docker) Start(ctx context.Context, s Spec) (Started, error) {
 		return Started{}, fmt.Errorf("cannot create container %s: %w", s.Name, err)
 	}
 	if err := d.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
-		return Started{}, errors.Join(fmt.Errorf("cannot start container %s: %w", s.Name, err), d.discard(ctx, id))
+		return Started{}, errors.Join(fmt.Errorf("cannot start %s in container %s: %w", s.Argv[0], s.Name, err), d.discard(ctx, id))
 	}
 	c, err := d.api.ContainerInspect(ctx, id)
 	switch {

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // Host runs the programs of the host's packages.
@@ -209,6 +208,3 @@ func signalOf(state *os.ProcessState) int {
 }
 
 var _ Runtime = (*Host)(nil)
-
-// poll is how often something that cannot be waited for is looked at.
-const poll = 5 * time.Millisecond

@@ -20,7 +20,7 @@ func TestHost(t *testing.T) {
 
 func TestHostRunsPostgreSQL(t *testing.T) {
 	runsPostgreSQL(newFixture(t, subject{open: func(*testing.T, Options) Runtime {
-		return newHost(Options{Major: 15})
+		return newHost(Options{})
 	}}))
 }
 

@@ -37,15 +37,12 @@ func databasePlacement(h hierarchy, slice string) placement {
 	return placement{Mode: "enabled", Parent: slice, Pids: h.Pids}
 }
 
-// jobPlacement is disabled: the job stays in the group it is started from, so
-// nothing nests however many jobs precede the database. Of the OCI runtimes
-// only crun can do that (runtime_supports_nocgroups, containers.conf(5)); with
-// another a job is placed like the database.
-func jobPlacement(ociRuntime string, h hierarchy, slice string) placement {
-	if ociRuntime == "crun" {
-		return placement{Mode: "disabled"}
-	}
-	return databasePlacement(h, slice)
+// jobPlacements are tried in order. Disabled: the job stays in the group it is
+// started from, so nothing nests however many jobs precede the database. Of the
+// OCI runtimes only crun can do that (runtime_supports_nocgroups,
+// containers.conf(5)); with another a job is placed like the database.
+func jobPlacements(h hierarchy, slice string) []placement {
+	return []placement{{Mode: "disabled"}, databasePlacement(h, slice)}
 }
 
 // podmanSpec translates a Spec into podman's terms.

@@ -151,6 +151,9 @@ func Pull(ctx context.Context, r Runtime, name string) (Image, error) {
 // cleanupTimeout bounds what must happen after the caller's context has ended.
 const cleanupTimeout = 20 * time.Second
 
+// poll is how often something that cannot be waited for is looked at.
+const poll = 5 * time.Millisecond
+
 // outliving returns a context for such work: it keeps ctx's values only.
 func outliving(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)

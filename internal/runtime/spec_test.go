@@ -47,7 +47,7 @@ func TestSpecInTheEnginesTerms(t *testing.T) {
 	plain := Spec{Name: "postgres-ha-job", Image: s.Image, Argv: []string{"pg_controldata"}, UID: 26, GID: 26, Dir: "/tmp"}
 	for file, value := range map[string]any{
 		"podman-database.json": podmanSpec(s, host, databasePlacement(hierarchy{true, true}, s.Slice)),
-		"podman-job.json":      podmanSpec(plain, host, jobPlacement("crun", hierarchy{true, true}, s.Slice)),
+		"podman-job.json":      podmanSpec(plain, host, jobPlacements(hierarchy{true, true}, s.Slice)[0]),
 		"docker-database.json": map[string]any{
 			"Config": dockerConfig(s, host), "HostConfig": dockerHostConfig(s, host, dockerJournal(s)),
 		},
@@ -82,10 +82,9 @@ func TestPlacement(t *testing.T) {
 		{"the database splits the unit's group", databasePlacement(v2, slice), placement{"split", "", true}},
 		{"no limit is lifted that cannot be set", databasePlacement(v2bare, slice), placement{"split", "", false}},
 		{"on the old hierarchy it gets a scope in the slice", databasePlacement(v1, slice), placement{"enabled", slice, true}},
-		{"a job stays where it is", jobPlacement("crun", v2, slice), placement{"disabled", "", false}},
-		{"a job stays where it is on the old hierarchy", jobPlacement("crun", v1, slice), placement{"disabled", "", false}},
-		{"a job of runc is placed like the database", jobPlacement("runc", v2, slice), placement{"split", "", true}},
-		{"a job of runc on the old hierarchy too", jobPlacement("runc", v1, slice), placement{"enabled", slice, true}},
+		{"a job stays where it is", jobPlacements(v2, slice)[0], placement{"disabled", "", false}},
+		{"a job that cannot stay is placed like the database", jobPlacements(v2, slice)[1], placement{"split", "", true}},
+		{"a job that cannot stay, on the old hierarchy", jobPlacements(v1, slice)[1], placement{"enabled", slice, true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.got != c.want {

@@ -29,7 +29,6 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 		s.Log.Info(fmt.Sprintf("commits wait for [%s]: %s", strings.Join(a.Nodes, " "), a.Why))
 		return s.configure(ctx, "", a.Nodes)
 	case ha.Follow:
-		s.Log.Info(fmt.Sprintf("following %s: %s", a.Node, a.Why))
 		return s.configure(ctx, a.Node, nil)
 	case ha.Yield:
 		return s.yield(ctx, a)
@@ -73,10 +72,14 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 	if err != nil {
 		return err
 	}
-	if _, err := pg.WriteConf(config.ConfDir(s.Instance.Name), settings, uid, gid); err != nil {
+	changed, err := pg.WriteConf(config.ConfDir(s.Instance.Name), settings, uid, gid)
+	if err != nil {
 		return err
 	}
 	s.follows = upstream
+	if changed {
+		s.Log.Info("configuration changed", "follows", upstream, "commits_wait_for", strings.Join(required, " "))
+	}
 	if s.conn == nil {
 		return fmt.Errorf("cannot reload the configuration: PostgreSQL does not answer")
 	}
@@ -86,12 +89,15 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 // yield lets a peer take over from this host's dead primary: the score alone
 // makes Pacemaker demote here and promote there.
 func (s *Supervisor) yield(ctx context.Context, a ha.Action) error {
-	if self := s.self(); self.Scored && self.Score == ha.Minus {
+	if !s.yielded.IsZero() {
 		return nil // it is on its way
 	}
-	err := s.Cluster.SetScore(ctx, s.Instance.Node, ha.Minus)
+	if err := s.Cluster.SetScore(ctx, s.Instance.Node, ha.Minus); err != nil {
+		return err
+	}
+	s.yielded = time.Now()
 	s.noteCrash("PostgreSQL died as primary, " + a.Node + " takes over: " + a.Why)
-	return err
+	return nil
 }
 
 // fail reports the instance to Pacemaker, once per activation.

@@ -75,11 +75,10 @@ func (s *Supervisor) facts() ha.Facts {
 		Position:    s.seen.look.Written,
 		Upstream:    s.follows,
 	}
-	if f.Died {
-		s.yielded = firstTime(s.yielded, true)
-		f.YieldedFor = time.Since(s.yielded)
-	} else {
+	if !f.Died {
 		s.yielded = time.Time{}
+	} else if !s.yielded.IsZero() {
+		f.YieldedFor = time.Since(s.yielded)
 	}
 	if s.seen.role == ha.Primary {
 		f.Required = s.required()

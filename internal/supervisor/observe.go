@@ -101,6 +101,11 @@ func (s *Supervisor) awaitDeath(ctx context.Context, server postmaster.Process) 
 
 // askServer asks PostgreSQL, on a new connection where the old one failed.
 func (s *Supervisor) askServer(ctx context.Context, seen *observation) {
+	if s.conn == nil {
+		if accepts, err := pg.Accepts(s.Instance.PGData); err == nil && !accepts && seen.progress.Phase == control.PhaseStarting {
+			return
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for attempt := range 2 {

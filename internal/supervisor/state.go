@@ -23,10 +23,7 @@ func (s *Supervisor) state() control.State {
 		Role: seen.role, Phase: seen.progress.Phase, Detail: seen.progress.Detail,
 		Quorate: s.view.Quorate, Fencing: s.view.Fencing,
 		InSync: s.view.Epoch.Number > 0 && s.self().InSync == s.view.Epoch.Number,
-		Score:  s.self().Score, Runtime: runtimeName(i), Crashes: s.crashes.Count, LastCrash: s.crashes.Last,
-	}
-	if i.ContainerMode {
-		st.Image = i.Image
+		Score:  s.self().Score, Runtime: seen.progress.Runtime, Image: seen.progress.Image, Crashes: s.crashes.Count, LastCrash: s.crashes.Last,
 	}
 	if seen.progress.Phase == "" {
 		st.Phase = control.PhaseStopped
@@ -57,15 +54,11 @@ func (s *Supervisor) state() control.State {
 	case ha.Primary:
 		st.Standbys = s.standbys()
 	}
+	st.Yielding = !s.yielded.IsZero() && time.Since(s.yielded) < ha.DemotionPatience
 	st.Warnings = s.warnings(st)
+	s.warned = firstTime(s.warned, len(st.Warnings) > 0)
+	st.WarnedSince = s.warned
 	return st
-}
-
-func runtimeName(i config.Instance) string {
-	if !i.ContainerMode {
-		return "host"
-	}
-	return i.Runtime
 }
 
 func (s *Supervisor) standbys() []control.Standby {

@@ -66,7 +66,8 @@ type Supervisor struct {
 	yielded  time.Time // when this host stood back after a crash
 	reported time.Time // start of the activation whose failure was reported
 	diverged time.Time
-	follows  string // node in primary_conninfo
+	warned   time.Time // since when something is unusual
+	follows  string    // node in primary_conninfo
 	houseAt  time.Time
 	crashes  crashes
 	said     string // status line
@@ -187,7 +188,8 @@ func (s *Supervisor) steady() bool {
 		}
 		return true
 	case ha.Standby:
-		return s.seen.look.Receiver.Streaming()
+		self := s.self()
+		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && self.Score == ha.EligibleScore
 	}
 	return false
 }
@@ -228,8 +230,9 @@ func (s *Supervisor) answer(r request) control.Answer {
 	var err error
 	switch r.verb {
 	case control.Status:
-		if time.Since(s.seen.at) > unsettledLook {
-			s.observe(r.ctx)
+		// A death is acted on before it is reported.
+		if s.observe(r.ctx); s.seen.news {
+			s.tick(r.ctx)
 		}
 	case control.Promote:
 		err = s.promote(r.ctx)

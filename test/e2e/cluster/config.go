@@ -30,8 +30,8 @@ primitive postgres-vip IPaddr2 \
 colocation vip-with-primary inf: postgres-vip postgres-clone:Promoted
 order primary-before-vip Mandatory: postgres-clone:promote postgres-vip:start symmetrical=false
 {{- if .Preferences}}
-location prefer-h1 postgres-clone rule $role=Promoted 100: #uname eq h1
-location prefer-h2 postgres-clone rule $role=Promoted 50: #uname eq h2
+location prefer-h1 postgres-clone role=Promoted 100: h1
+location prefer-h2 postgres-clone role=Promoted 50: h2
 {{- end}}
 rsc_defaults rsc-options: resource-stickiness=100
 `[1:]))

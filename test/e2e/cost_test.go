@@ -1,0 +1,145 @@
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"pgtwin/internal/ocf"
+	"pgtwin/test/e2e/cluster"
+	"pgtwin/test/lab"
+)
+
+// What pgtwin may cost.
+const (
+	monitorCPU       = 20 * time.Millisecond
+	monitorProcesses = 2
+	monitorRuns      = 20
+	supervisorMemory = 40 << 10 // kB
+	standbyStart     = 2 * time.Second
+)
+
+// whatItCosts measures what pgtwin takes from the database it serves.
+func whatItCosts(s *scene) {
+	primary, standby := s.hosts()
+	monitor := agentCommand(cluster.Resource, "monitor",
+		map[string]string{"container_name": cluster.Instance, "pgdata": cluster.DataDir}, "OCF_RESKEY_CRM_meta_interval=3000")
+	s.tell(
+		step("a monitor is cheap", func(ctx context.Context) error {
+			return errors.Join(s.cpu(ctx, primary, ocf.RunningPromoted, monitor), s.cpu(ctx, standby, ocf.Success, monitor))
+		}),
+		step("a monitor is few processes", func(ctx context.Context) error {
+			began, err := countProcesses(primary.Command(ctx, monitor...))
+			if err != nil {
+				return err
+			}
+			began-- // nsenter's own, to be in the host's process namespace
+			s.Logf("  %d processes", began)
+			if began > monitorProcesses {
+				return fmt.Errorf("a monitor is %d processes, at most %d are acceptable", began, monitorProcesses)
+			}
+			return nil
+		}),
+		step("the supervisor is small", func(ctx context.Context) error {
+			return errors.Join(s.memory(ctx, primary), s.memory(ctx, standby))
+		}),
+		step("a standby starts quickly", func(ctx context.Context) error { return s.standbyStart(ctx, standby) }),
+	)
+}
+
+// cpu measures the processor time of a monitor, less that of getting into the host.
+func (s *scene) cpu(ctx context.Context, h *lab.Host, want ocf.Code, monitor []string) error {
+	entry, err := processorTime(ctx, h, 0, []string{"env", "true"})
+	if err != nil {
+		return err
+	}
+	all, err := processorTime(ctx, h, want, monitor)
+	if err != nil {
+		return err
+	}
+	s.Logf("  %s: %.1f ms of processor time", h.Name(), (all-entry).Seconds()*1000)
+	if all-entry > monitorCPU {
+		return fmt.Errorf("a monitor on %s takes %s of processor time, at most %s is acceptable", h.Name(), all-entry, monitorCPU)
+	}
+	return nil
+}
+
+// processorTime is the average of some runs, user and system together.
+func processorTime(ctx context.Context, h *lab.Host, want ocf.Code, argv []string) (time.Duration, error) {
+	var total time.Duration
+	for range monitorRuns {
+		cmd := h.Command(ctx, argv...)
+		if err := cmd.Run(); cluster.ExitCode(err) != int(want) {
+			return 0, fmt.Errorf("%s on %s: %w, want %s", argv[len(argv)-1], h.Name(), err, want)
+		}
+		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage) // with the children that were waited for, wait4(2)
+		total += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	return total / monitorRuns, nil
+}
+
+func (s *scene) memory(ctx context.Context, h *lab.Host) error {
+	pid, err := cluster.MainPID(ctx, h, cluster.Watcher)
+	if err != nil {
+		return err
+	}
+	text, err := h.Run(ctx, "cat", fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return err
+	}
+	_, rest, found := strings.Cut(text, "VmRSS:")
+	fields := strings.Fields(rest)
+	if !found || len(fields) == 0 {
+		return fmt.Errorf("cannot find the resident memory of process %d in\n%s", pid, text)
+	}
+	resident, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return err
+	}
+	s.Logf("  %s: %d MB resident", h.Name(), resident>>10)
+	if resident > supervisorMemory {
+		return fmt.Errorf("the supervisor on %s has %d kB resident, at most %d are acceptable", h.Name(), resident, supervisorMemory)
+	}
+	return nil
+}
+
+// standbyStart has Pacemaker stop and start a standby, and asks systemd how long the unit took until PostgreSQL answered.
+func (s *scene) standbyStart(ctx context.Context, h *lab.Host) error {
+	if err := s.c.Standby(ctx, h, true); err != nil {
+		return err
+	}
+	if err := s.c.AwaitGone(ctx, h); err != nil {
+		return err
+	}
+	if err := s.c.Standby(ctx, h, false); err != nil {
+		return err
+	}
+	if err := s.c.AwaitStandby(ctx, h); err != nil {
+		return err
+	}
+	began, errBegan := microseconds(ctx, h, "InactiveExitTimestampMonotonic")
+	ready, errReady := microseconds(ctx, h, "ActiveEnterTimestampMonotonic")
+	if err := errors.Join(errBegan, errReady); err != nil {
+		return err
+	}
+	s.Logf("  %s: %.2f s until PostgreSQL answered", h.Name(), (ready - began).Seconds())
+	if took := ready - began; took <= 0 || took > standbyStart {
+		return fmt.Errorf("the start of a standby took %s, at most %s is acceptable", took, standbyStart)
+	}
+	return nil
+}
+
+func microseconds(ctx context.Context, h *lab.Host, property string) (time.Duration, error) {
+	text, err := cluster.Property(ctx, h, cluster.Unit, property)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	return time.Duration(n) * time.Microsecond, err
+}

@@ -1,0 +1,209 @@
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgtwin/test/e2e/cluster"
+	"pgtwin/test/e2e/event"
+	"pgtwin/test/lab"
+)
+
+// Times that nothing takes unless something is broken.
+const (
+	upTime       = 15 * time.Minute // building the root file system included
+	settleTime   = 3 * time.Minute
+	scenarioTime = 8 * time.Minute
+	evidenceTime = time.Minute
+)
+
+// scenario is one story, played on a cluster at rest.
+type scenario struct {
+	name string
+	play func(*scene)
+}
+
+// TestScenarios plays every scenario with PostgreSQL in containers and then with the hosts' own packages, each time on a
+// cluster of its own that begins with nothing.
+func TestScenarios(t *testing.T) {
+	tree, err := cluster.Tree(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []event.Result
+	t.Cleanup(func() { publish(t, results) })
+	for _, o := range []cluster.Options{
+		{Containers: true, Notify: true, Tree: tree, Log: t.Output()},
+		{Containers: false, Notify: false, Tree: tree, Log: t.Output()},
+	} {
+		t.Run(modeName(o), func(t *testing.T) {
+			s := newStage(t, o)
+			s.play(scenario{"cold start", coldStart})
+			s.play(scenario{"units as designed", unitsAsDesigned})
+			s.play(scenario{"what is seen from outside", seenFromOutside})
+			s.play(scenario{"resource agent", resourceAgent})
+			s.play(scenario{"bad input", badInput})
+			s.play(scenario{"what it costs", whatItCosts})
+			for _, tell := range []func(*cluster.Cluster) event.Event{
+				event.PostmasterKilled,
+				event.Switchover,
+				event.HostPoweredOff,
+				event.StandbyRestarted,
+				event.SupervisorKilled,
+				event.SupervisorRestarted,
+			} {
+				e := tell(s.cluster)
+				s.play(scenario{e.Name, func(s *scene) {
+					result, err := event.Run(s.Context(), s.c, e, s)
+					results = append(results, result)
+					if err != nil {
+						s.Fatal(err)
+					}
+				}})
+			}
+			s.play(scenario{"container and host packages", containerAndHostPackages})
+		})
+	}
+}
+
+func modeName(o cluster.Options) string {
+	if o.Containers {
+		return "containers"
+	}
+	return "host packages"
+}
+
+// publish prints what the events cost and leaves it for programs.
+func publish(t *testing.T, results []event.Result) {
+	if len(results) == 0 {
+		return
+	}
+	var table strings.Builder
+	if err := event.Table(&table, results); err != nil {
+		t.Error(err)
+	}
+	t.Logf("what the clients saw:\n%s", table.String())
+	if err := event.WriteJSON(filepath.Join("evidence", "results.json"), results); err != nil {
+		t.Error(err)
+	}
+}
+
+// stage is a cluster on which scenarios are played one after the other.
+type stage struct {
+	*testing.T
+	cluster *cluster.Cluster
+	started bool // the database is there
+}
+
+func newStage(t *testing.T, o cluster.Options) *stage {
+	ctx, cancel := context.WithTimeout(t.Context(), upTime)
+	defer cancel()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), evidenceTime)
+		defer cancel()
+		if err := lab.Clear(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := cluster.Up(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stage{T: t, cluster: c}
+}
+
+// play puts the cluster to rest, plays a scenario and collects the evidence when it fails. When the cluster does not come to
+// rest, there is no sense in going on.
+func (s *stage) play(sc scenario) {
+	s.Run(sc.name, func(t *testing.T) {
+		scene := &scene{T: t, c: s.cluster}
+		t.Cleanup(func() {
+			if t.Failed() {
+				scene.collect()
+			}
+		})
+		if sc.name != "cold start" {
+			s.prepare(scene)
+		}
+		sc.play(scene)
+		s.started = true
+	})
+}
+
+// prepare also starts a cluster whose cold start was left out by -run.
+func (s *stage) prepare(scene *scene) {
+	ctx, cancel := context.WithTimeout(scene.Context(), settleTime)
+	defer cancel()
+	if !s.started {
+		scene.tell(event.ColdStart(s.cluster)...)
+		s.started = true
+	}
+	if err := s.cluster.Settle(ctx); err != nil {
+		scene.Fatalf("the scenario did not begin: %v", err)
+	}
+}
+
+// scene is one scenario being played.
+type scene struct {
+	*testing.T
+	c *cluster.Cluster
+}
+
+// Step and Progress make a scene an event.Observer.
+func (s *scene) Step(text string) { s.Logf("%s", text) }
+
+// Progress logs seconds in which a client could not write.
+func (s *scene) Progress(p event.Progress) {
+	if p.Virtual == 0 || p.Direct == 0 {
+		s.Logf("  %3.0f s: %d writes through the virtual address, %d by direct connections", p.Since.Seconds(), p.Virtual, p.Direct)
+	}
+}
+
+// tell takes steps; the first that fails ends the scenario.
+func (s *scene) tell(steps ...event.Step) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), scenarioTime)
+	defer cancel()
+	if err := event.Tell(ctx, steps, s); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// step is a step of a scenario.
+func step(text string, do func(context.Context) error) event.Step {
+	return event.Step{Text: text, Do: do}
+}
+
+// hosts returns the hosts by their roles.
+func (s *scene) hosts() (primary, standby *lab.Host) {
+	s.Helper()
+	primary, err := s.c.Primary(s.Context())
+	if err != nil {
+		s.Fatal(err)
+	}
+	return primary, s.c.Other(primary)
+}
+
+func (s *scene) collect() {
+	ctx, cancel := context.WithTimeout(context.Background(), evidenceTime)
+	defer cancel()
+	dir := filepath.Join("evidence", filepath.FromSlash(strings.TrimPrefix(s.Name(), "TestScenarios/")))
+	if err := s.c.Collect(ctx, dir); err != nil {
+		s.Log(err)
+	}
+	s.Log("the evidence is in " + dir)
+}
+
+func coldStart(s *scene) {
+	s.tell(event.ColdStart(s.c)...)
+	primary, standby := s.hosts()
+	s.tell(step("the two are one cluster, with checksums", func(ctx context.Context) error {
+		const question = "select (select system_identifier from pg_control_system()), current_setting('data_checksums')"
+		return sameAnswer(ctx, question, "|on", primary, standby)
+	}))
+}
