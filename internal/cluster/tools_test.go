@@ -102,13 +102,13 @@ func TestToolsAreAsked(t *testing.T) {
 			func(ctx context.Context, c *Client) error {
 				return c.Write(ctx, view, Record{Epoch: &epoch, InSync: map[string]int{"h2": 8, "h1": 0}})
 			}, modify,
-			`<cib><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-epoch" name="pgtwin-postgres-ha-epoch" value="epoch=8 system=1 timeline=10 highest=10 switch=0/40000A0 node=h2"></nvpair></cluster_property_set></crm_config><nodes><node id="1"><instance_attributes id="nodes-1"><nvpair id="nodes-1-pgtwin-postgres-ha-insync" name="pgtwin-postgres-ha-insync" value="behind"></nvpair></instance_attributes></node><node id="2"><instance_attributes id="nodes-2"><nvpair id="nodes-2-pgtwin-postgres-ha-insync" name="pgtwin-postgres-ha-insync" value="8"></nvpair></instance_attributes></node></nodes></configuration></cib>`,
+			`<cib><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-epoch" name="pgtwin-postgres-ha-epoch" value="epoch=8 system=1 timeline=10 highest=10 switch=0/40000A0 node=h2"></nvpair><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-insync-h1" name="pgtwin-postgres-ha-insync-h1" value="behind"></nvpair><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-insync-h2" name="pgtwin-postgres-ha-insync-h2" value="8"></nvpair></cluster_property_set></crm_config></configuration></cib>`,
 		},
 		"one node's attribute alone": {
 			func(ctx context.Context, c *Client) error {
 				return c.Write(ctx, view, Record{InSync: map[string]int{"h2": 0}})
 			}, modify,
-			`<cib><configuration><nodes><node id="2"><instance_attributes id="nodes-2"><nvpair id="nodes-2-pgtwin-postgres-ha-insync" name="pgtwin-postgres-ha-insync" value="behind"></nvpair></instance_attributes></node></nodes></configuration></cib>`,
+			`<cib><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-insync-h2" name="pgtwin-postgres-ha-insync-h2" value="behind"></nvpair></cluster_property_set></crm_config></configuration></cib>`,
 		},
 		"a score": {
 			func(ctx context.Context, c *Client) error { return c.SetScore(ctx, "h2", -1) },

@@ -67,7 +67,7 @@ func (c *Client) memberships(cib *cib) ([]ha.Membership, error) {
 			return nil, fmt.Errorf("node %s has the id %q, which is no Corosync node id", n.Name, n.ID)
 		}
 		state := cib.stateOf(n.ID)
-		m := ha.Membership{Node: n.Name, ID: id, InSync: c.inSync(n)}
+		m := ha.Membership{Node: n.Name, ID: id, InSync: c.inSync(cib, n.Name)}
 		m.Online, m.Unclean = state.judge(c.Resource)
 		m.Score, m.Scored = state.score(c.scoreName())
 		found = append(found, m)
@@ -82,8 +82,8 @@ func (c *Client) memberships(cib *cib) ([]ha.Membership, error) {
 
 // inSync reads the epoch for which a node holds every acknowledged commit.
 // Whatever is not a number, "behind" above all, is 0.
-func (c *Client) inSync(n node) int {
-	text, _ := lookup(n.Attributes, c.inSyncName())
+func (c *Client) inSync(cib *cib, node string) int {
+	text, _ := lookup(cib.Properties, c.inSyncName(node))
 	number, err := strconv.Atoi(text)
 	if err != nil || number < 0 {
 		return 0

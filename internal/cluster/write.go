@@ -30,7 +30,7 @@ type Record struct {
 // this partition applies it. Whether the partition may write is the caller's to
 // judge: Pacemaker takes the change without quorum too.
 //
-// v tells the node ids; a node of r that is not in v is an error.
+// A node of r that is not in v is an error.
 func (c *Client) Write(ctx context.Context, v View, r Record) error {
 	text, err := c.update(v, r)
 	if err != nil {
@@ -46,10 +46,12 @@ func (c *Client) Write(ctx context.Context, v View, r Record) error {
 }
 
 // cibUpdate holds only what is to change: cibadmin --modify merges it by id.
+// It stays within crm_config: a change to the nodes section that does not come
+// from Pacemaker's own attribute tools makes the controller hold an election
+// (controld_cib.c, do_cib_updated), which delays the failover at hand.
 type cibUpdate struct {
-	XMLName    xml.Name      `xml:"cib"`
-	Properties *attributeSet `xml:"configuration>crm_config>cluster_property_set,omitempty"`
-	Nodes      []node        `xml:"configuration>nodes>node"`
+	XMLName    xml.Name     `xml:"cib"`
+	Properties attributeSet `xml:"configuration>crm_config>cluster_property_set"`
 }
 
 // update renders the change, nil if there is none. The ids are those that
@@ -59,20 +61,16 @@ func (c *Client) update(v View, r Record) ([]byte, error) {
 	if r.Epoch == nil && len(r.InSync) == 0 {
 		return nil, nil
 	}
-	var u cibUpdate
+	u := cibUpdate{Properties: attributeSet{ID: bootstrapSet}}
 	if r.Epoch != nil {
-		u.Properties = pairIn(bootstrapSet, c.epochName(), r.Epoch.String())
+		u.Properties.set(c.epochName(), r.Epoch.String())
 	}
 	written := 0
 	for _, m := range v.Nodes {
-		epoch, ok := r.InSync[m.Node]
-		if !ok {
-			continue
+		if epoch, ok := r.InSync[m.Node]; ok {
+			written++
+			u.Properties.set(c.inSyncName(m.Node), formatInSync(epoch))
 		}
-		written++
-		id := strconv.Itoa(m.ID)
-		set := pairIn("nodes-"+id, c.inSyncName(), formatInSync(epoch))
-		u.Nodes = append(u.Nodes, node{ID: id, Attributes: []attributeSet{*set}})
 	}
 	if written != len(r.InSync) {
 		return nil, fmt.Errorf("not all of %d nodes are among the cluster's nodes", len(r.InSync))
@@ -80,8 +78,8 @@ func (c *Client) update(v View, r Record) ([]byte, error) {
 	return xml.Marshal(u)
 }
 
-func pairIn(set, name, value string) *attributeSet {
-	return &attributeSet{ID: set, Pairs: []nvpair{{ID: set + "-" + name, Name: name, Value: value}}}
+func (s *attributeSet) set(name, value string) {
+	s.Pairs = append(s.Pairs, nvpair{ID: s.ID + "-" + name, Name: name, Value: value})
 }
 
 func formatInSync(epoch int) string {
@@ -91,8 +89,10 @@ func formatInSync(epoch int) string {
 	return strconv.Itoa(epoch)
 }
 
-func (c *Client) epochName() string  { return "pgtwin-" + c.Instance + "-epoch" }
-func (c *Client) inSyncName() string { return "pgtwin-" + c.Instance + "-insync" }
+func (c *Client) epochName() string { return "pgtwin-" + c.Instance + "-epoch" }
+func (c *Client) inSyncName(node string) string {
+	return "pgtwin-" + c.Instance + "-insync-" + node
+}
 
 // scoreName is the attribute that holds promotion scores; the prefix has
 // outlived the word in Pacemaker's interface.

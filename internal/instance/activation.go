@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -194,7 +195,13 @@ func (a *Activation) alone(ctx context.Context) error {
 	if err := a.runtime.Remove(ctx, a.Instance.Name); err != nil {
 		return fmt.Errorf("cannot clear away the container of an earlier activation: %w", err)
 	}
-	return a.removeJob(ctx)
+	if err := a.removeJob(ctx); err != nil {
+		return err
+	}
+	// What a crashed server has left names a process of another PID namespace
+	// or another boot. In a container process 1 always runs, and the crash
+	// recovery of pg_rewind would not start.
+	return removeFile(filepath.Join(a.Instance.PGData, "postmaster.pid"))
 }
 
 // prepare works until the data directory can be started.

@@ -144,7 +144,9 @@ func openRuntime(ctx context.Context, i config.Instance, log *slog.Logger) (runt
 	if i.ContainerMode {
 		kind = i.Runtime
 	}
-	return runtime.Open(ctx, kind, runtime.Options{StateDir: config.RunDir(i.Name), BinDir: i.BinDir, Major: i.MajorVersion, Log: log})
+	return runtime.Open(ctx, kind, runtime.Options{
+		Instance: i.Name, DataDir: i.PGData, StateDir: config.RunDir(i.Name), BinDir: i.BinDir, Major: i.MajorVersion, Log: log,
+	})
 }
 
 // makeRoom prepares our own directories and the copy of the passfile that

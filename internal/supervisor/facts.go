@@ -62,7 +62,6 @@ func (s *Supervisor) currentHistory() ha.History {
 
 // facts gathers what Decide needs.
 func (s *Supervisor) facts() ha.Facts {
-	running := s.seen.progress.Phase == control.PhaseRunning
 	f := ha.Facts{
 		Candidate:   s.candidate(),
 		Sync:        s.Instance.RepMode == "sync",
@@ -70,7 +69,7 @@ func (s *Supervisor) facts() ha.Facts {
 		MaxLag:      s.Instance.MaxPromotionLagBytes,
 		Waiting:     s.seen.progress.Phase == control.PhaseWaiting,
 		HasData:     s.seen.data,
-		Died:        s.seen.role == ha.Down && running && s.seen.intent == control.IntentRun,
+		Died:        s.died(),
 		WasPrimary:  s.seen.data && s.seen.control.State != pg.InArchiveRecovery && s.seen.control.State != pg.ShutDownInRecovery,
 		Position:    s.seen.look.Written,
 		Upstream:    s.follows,
@@ -89,6 +88,11 @@ func (s *Supervisor) facts() ha.Facts {
 		f.DivergedFor = time.Since(s.diverged)
 	}
 	return f
+}
+
+// died says whether PostgreSQL went down unasked after it had been running.
+func (s *Supervisor) died() bool {
+	return s.seen.role == ha.Down && s.seen.progress.Phase == control.PhaseRunning && s.seen.intent == control.IntentRun
 }
 
 // isDiverged is for a standby of a living primary that is not on the primary's

@@ -39,7 +39,7 @@ const (
 	unsettledLook  = 100 * time.Millisecond
 	settledRead    = 2 * time.Second
 	unsettledRead  = 400 * time.Millisecond
-	clusterTimeout = 10 * time.Second
+	clusterTimeout = 4 * time.Second // the loop waits for it, and status.json with it
 	lookTimeout    = 3 * time.Second
 )
 
@@ -201,8 +201,8 @@ func (s *Supervisor) readCluster(ctx context.Context) {
 	if !s.settled {
 		due = unsettledRead
 	}
-	if time.Since(s.viewAt) < due && !s.seen.news {
-		return
+	if age := time.Since(s.viewAt); age < due && !s.seen.news || age < 2*settledRead && s.died() {
+		return // a dead primary yields on what is known: every moment counts
 	}
 	if err := s.refresh(ctx); err != nil {
 		level := slog.LevelWarn
@@ -236,6 +236,7 @@ func (s *Supervisor) answer(r request) control.Answer {
 		}
 	case control.Promote:
 		err = s.promote(r.ctx)
+		s.show(r.ctx) // load balancers need not wait for the next look
 	case control.Checkpoint:
 		err = s.checkpoint(r.ctx)
 	case control.Release:

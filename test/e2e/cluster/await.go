@@ -133,7 +133,7 @@ func (c *Cluster) AwaitGone(ctx context.Context, h *lab.Host) error {
 			return err
 		}
 		if role := view.Role(h.Name()); role != "" && role != "Stopped" {
-			return fmt.Errorf("Pacemaker has it %s", role)
+			return fmt.Errorf("it is still %s to Pacemaker", role)
 		}
 		left, err := Processes(ctx, h)
 		if err == nil && len(left) > 0 {

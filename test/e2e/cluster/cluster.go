@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"pgtwin/test/e2e/ledger"
 	"pgtwin/test/lab"
@@ -52,12 +51,12 @@ type Cluster struct {
 // Up boots the hosts, installs them and gives them what the administrator provides: the passfile and pgtwin.toml.
 // The database is not configured yet.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
-	l, err := lab.Up(ctx, lab.Options{Install: o.Tree, Log: o.Log, FenceDelay: time.Second})
+	l, err := lab.Up(ctx, lab.Options{Install: o.Tree, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{Lab: l, options: o, secret: rand.Text()}
-	c.login = ledger.Login{User: "ledger", Password: rand.Text()}
+	c.login = ledger.Login{User: "ledger", Password: rand.Text(), Port: 5432}
 	for _, h := range l.Hosts() {
 		err = errors.Join(err,
 			Write(ctx, h, PassFile, "postgres", 0o600, passFile(c.secret)),

@@ -24,13 +24,14 @@ const (
 type Login struct {
 	User, Password string
 	Hosts          []string // tried in order until one takes writes, as libpq does; with one host that one is it
+	Port           int      // of all hosts
 	Name           string   // application_name
 }
 
 // config is the connection's configuration. The password is nowhere but in it.
 func (l Login) config() (*pgx.ConnConfig, error) {
-	text := fmt.Sprintf("host=%s port=5432 user=%s dbname=postgres sslmode=disable application_name=%s",
-		strings.Join(l.Hosts, ","), l.User, l.Name)
+	text := fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable application_name=%s",
+		strings.Join(l.Hosts, ","), l.Port, l.User, l.Name)
 	if len(l.Hosts) > 1 {
 		text += " target_session_attrs=read-write"
 	}
