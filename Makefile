@@ -55,7 +55,7 @@ tree: ## install into build/tree, from which the lab installs its hosts
 	rm -rf $(TREE)
 	$(MAKE) -s install DESTDIR=$(TREE)
 
-demo: setup tree ## see it work: two hosts, failures, no row lost (KEEP=1 leaves them up)
+demo: setup tree lab ## see it work: two hosts, failures, no row lost (KEEP=1 leaves them up)
 	CGO_ENABLED=0 $(GO) build -o bin/demo ./test/demo
 	PGTWIN_TREE=$(TREE) bin/demo $(if $(KEEP),--keep)
 

@@ -130,6 +130,11 @@ func (l *Lab) formCluster(ctx context.Context, o Options) error {
 	if err := l.awaitCluster(ctx, "a DC with all nodes online", clusterStatus.complete); err != nil {
 		return err
 	}
+	// The seed is of an old schema so that every Pacemaker takes it; crmsh offers
+	// today's role names only with a current one.
+	if _, err := first.Run(ctx, "cibadmin", "--upgrade", "--force"); err != nil {
+		return fmt.Errorf("cannot bring the cluster's configuration up to date: %w", err)
+	}
 	var delay string
 	if o.FenceDelay > 0 {
 		delay = fmt.Sprintf("%dms", o.FenceDelay.Milliseconds())
@@ -138,8 +143,7 @@ func (l *Lab) formCluster(ctx context.Context, o Options) error {
 	if err := fencingCIB.Execute(&cib, map[string]any{"Hosts": l.hosts, "Delay": delay}); err != nil {
 		return fmt.Errorf("cannot configure fencing: %w", err)
 	}
-	_, err := first.RunInput(ctx, cib.String(), "cibadmin", "--modify", "--allow-create", "--xml-pipe")
-	if err != nil {
+	if _, err := first.RunInput(ctx, cib.String(), "cibadmin", "--modify", "--allow-create", "--xml-pipe"); err != nil {
 		return fmt.Errorf("cannot configure fencing: %w", err)
 	}
 	return l.AwaitCluster(ctx)
