@@ -49,7 +49,6 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(
-		forInstance("authorized NAME", "Say whether Pacemaker has ordered a start (ExecCondition)", authorized),
 		forInstance("run NAME", "Prepare the data directory and start PostgreSQL as a standby (ExecStart)", run),
 		forInstance("stop NAME", "Shut PostgreSQL down (ExecStop)", stopServer),
 		forInstance("cleanup NAME", "Make sure that nothing is left (ExecStopPost)", cleanup),
@@ -70,8 +69,6 @@ func forInstance(use, short string, do func(context.Context, string) error) *cob
 		RunE:  func(cmd *cobra.Command, args []string) error { return do(cmd.Context(), args[0]) },
 	}
 }
-
-func authorized(_ context.Context, name string) error { return instance.Authorized(name) }
 
 func run(ctx context.Context, name string) error {
 	i, log, err := open(name)

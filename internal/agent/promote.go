@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
 	"pgtwin/internal/ocf"
@@ -45,23 +47,36 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	if err := order(i, control.IntentDemote); err != nil {
 		return ocf.Success, err
 	}
-	if !state.Stopped() {
-		// What is on disk already need not be written while clients wait.
-		if _, err := a.try(ctx, i, control.Checkpoint, checkpointPatience(req)); err != nil {
-			a.Log.Info("shutting down without a checkpoint before", "error", err)
-		}
-	}
-	if stopFollows(req) {
-		return ocf.Success, a.stopDatabase(ctx, i)
-	}
 	servers, err := postmaster.Servers(i.PGData)
 	if err != nil {
 		return ocf.Success, err
+	}
+	if len(servers) > 0 {
+		a.shutdown(ctx, req, i)
+	}
+	if stopFollows(req) {
+		return ocf.Success, a.stopDatabase(ctx, i)
 	}
 	if err := a.reactivate(ctx, i, state); err != nil {
 		return ocf.Success, err
 	}
 	return ocf.Success, awaitGone(ctx, servers)
+}
+
+// shutdown begins the fast shutdown itself, before systemd gets to it: what is
+// on disk already need not be written while clients wait, and every moment of
+// this is part of a switchover.
+func (a *Agent) shutdown(ctx context.Context, req ocf.Request, i config.Instance) {
+	if _, err := a.try(ctx, i, control.Checkpoint, checkpointPatience(req)); err != nil {
+		a.Log.Info("shutting down without a checkpoint before", "error", err)
+	}
+	server, err := postmaster.Find(i.PGData)
+	if err == nil && server != nil {
+		err = server.Signal(unix.SIGINT)
+	}
+	if err != nil {
+		a.Log.Info("leaving the shutdown to systemd", "error", err)
+	}
 }
 
 func checkpointPatience(req ocf.Request) time.Duration { return req.Timeout / 3 }

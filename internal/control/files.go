@@ -54,6 +54,18 @@ const (
 	IntentDemote Intent = "demote"
 )
 
+// ReadIntent reads the order at path. Without one nothing is expected to run.
+func ReadIntent(path string) (Intent, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return IntentStop, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read the order: %w", err)
+	}
+	return Intent(text), nil
+}
+
 // Ticket lets one activation of the database unit start. The agent writes it
 // and the activation takes it, so that nothing but Pacemaker starts a database.
 type Ticket struct {

@@ -86,6 +86,9 @@ func (a *Activation) run(ctx context.Context) error {
 	if err := a.report(control.Progress{Phase: control.PhaseChecking}); err != nil {
 		return err
 	}
+	if err := a.standBack(ctx); err != nil {
+		return err
+	}
 	if err := a.check(ctx); err != nil {
 		return err
 	}
@@ -103,6 +106,41 @@ func (a *Activation) run(ctx context.Context) error {
 		return err
 	}
 	return a.start(ctx, arrival)
+}
+
+// clearance is how long an activation after a demotion keeps quiet once the
+// successor is recorded: the promotion and the move of the virtual address
+// need the processors more than a container that is prepared for a rejoin.
+const clearance = 2 * time.Second
+
+// standBack waits, after a demotion, for another host to be promoted. It costs
+// nothing but a look at the cluster now and then.
+func (a *Activation) standBack(ctx context.Context) error {
+	if a.ticket.Intent != control.IntentDemote {
+		return nil
+	}
+	var succeeded time.Time
+	for time.Since(a.began) < ha.DemotionPatience && !exists(config.Grant(a.Instance.Name)) {
+		view, err := a.readCluster(ctx)
+		if err != nil {
+			return err
+		}
+		if view.Epoch.Node != a.Instance.Node && succeeded.IsZero() {
+			succeeded = time.Now()
+		}
+		if !succeeded.IsZero() && time.Since(succeeded) > clearance {
+			return nil
+		}
+		if err := a.report(control.Progress{Phase: control.PhaseWaiting, Detail: "another host is to be promoted"}); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("stopped while another host was to be promoted")
+		case <-time.After(400 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // takeTicket uses up the start ticket: a restart that the agent did not order

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pgtwin/internal/config"
+	"pgtwin/internal/control"
 	"pgtwin/internal/postmaster"
 )
 
@@ -30,10 +31,16 @@ func shutdown(ctx context.Context, i config.Instance, log *slog.Logger) error {
 }
 
 // Cleanup is for after the unit's main process has ended, however it did:
-// nothing of PostgreSQL runs on, and no container is left.
+// nothing of PostgreSQL runs on. The container's record is removed at the end;
+// between a crash or a demotion and the activation that follows it stays, for
+// that to remove: the promotion elsewhere needs the processors now.
 func Cleanup(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	err := errors.Join(shutdown(ctx, i, log), removeFile(config.Grant(i.Name)))
-	if !i.ContainerMode {
+	intent, readErr := control.ReadIntent(config.Intent(i.Name))
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if !i.ContainerMode || intent != control.IntentStop {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -43,7 +43,11 @@ type peer struct {
 // observe looks at the processes, PostgreSQL and our own files.
 func (s *Supervisor) observe(ctx context.Context) {
 	before := s.seen
-	seen := observation{at: time.Now(), role: ha.Down, look: before.look, intent: readIntent(s.Instance.Name)}
+	seen := observation{at: time.Now(), role: ha.Down, look: before.look}
+	var err error
+	if seen.intent, err = control.ReadIntent(config.Intent(s.Instance.Name)); err != nil {
+		s.Log.Warn("cannot tell a stop from a death", "error", err)
+	}
 	if err := control.ReadJSON(config.ProgressFile(s.Instance.Name), &seen.progress); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.Log.Warn("cannot read the progress", "error", err)
 	}
@@ -175,14 +179,6 @@ func (s *Supervisor) lookAtData(seen *observation) {
 		s.Log.Debug("cannot read the control file", "error", err)
 		seen.data = false
 	}
-}
-
-func readIntent(name string) control.Intent {
-	text, err := os.ReadFile(config.Intent(name))
-	if err != nil {
-		return control.IntentStop // without an order nothing is expected to run
-	}
-	return control.Intent(strings.TrimSpace(string(text)))
 }
 
 // findMainPID asks systemd for the process that the database unit's status
