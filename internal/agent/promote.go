@@ -11,6 +11,7 @@ import (
 
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
+	"pgtwin/internal/ha"
 	"pgtwin/internal/ocf"
 	"pgtwin/internal/postmaster"
 	"pgtwin/internal/units"
@@ -44,6 +45,9 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	if err != nil {
 		return ocf.Success, err
 	}
+	if a.unpromoted(ctx, i, state) {
+		return ocf.Success, nil
+	}
 	if err := order(i, control.IntentDemote); err != nil {
 		return ocf.Success, err
 	}
@@ -61,6 +65,19 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 		return ocf.Success, err
 	}
 	return ocf.Success, awaitGone(ctx, servers)
+}
+
+// unpromoted says whether there is nothing to demote: the server is known to
+// be a standby, or its activation has not got as far as a server. An answer
+// that does not come proves nothing.
+func (a *Agent) unpromoted(ctx context.Context, i config.Instance, state units.State) bool {
+	answer, err := a.try(ctx, i, control.Status, courtesy)
+	if err != nil {
+		return false
+	}
+	st := answer.State
+	return st.Role == ha.Standby ||
+		st.Role == ha.Down && state.ActiveState == "activating" && st.Phase != control.PhaseRunning
 }
 
 // shutdown begins the fast shutdown itself, before systemd gets to it: what is

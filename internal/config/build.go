@@ -91,8 +91,8 @@ func (s Settings) apply(i *Instance) {
 // problems are the mistakes that only several settings together make.
 func (i Instance) problems() []error {
 	var wrong []error
-	if i.ContainerMode && i.Image == "auto" && i.MajorVersion == 0 {
-		wrong = append(wrong, errors.New("pg_major_version: container_image=auto needs it"))
+	if i.ContainerMode && i.Image == "auto" {
+		wrong = append(wrong, errors.New("container_image: name the image, as registry/name:tag: two nodes that each chose one could choose differently"))
 	}
 	if len(i.Nodes) == 0 {
 		return append(wrong, i.nameProblems()...)

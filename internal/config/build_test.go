@@ -88,8 +88,8 @@ func TestMistakesThatOnlyTheWholeShows(t *testing.T) {
 		file  string
 		want  string
 	}{
-		{"image without version", map[string]string{"container_mode": "true", "container_image": "auto"}, "",
-			"pg_major_version: container_image=auto needs it"},
+		{"image without a name", map[string]string{"container_mode": "true", "container_image": "auto"}, "",
+			"container_image: name the image, as registry/name:tag: two nodes that each chose one could choose differently"},
 		{"this node is not listed", map[string]string{"node_list": "n11 n2"}, "",
 			"node_list: this node, n1, is not in it; did you mean n11?"},
 		{"address of a node that is not listed", map[string]string{"node_list": "n1 node2"},
@@ -188,7 +188,7 @@ func TestPathsStayBelowTheInstance(t *testing.T) {
 			t.Errorf("%s is outside", path("db"))
 		}
 	}
-	for _, path := range []func(string) string{ConfDir, MarkerFile, FactsFile} {
+	for _, path := range []func(string) string{ConfDir, MarkerFile, CrashFile} {
 		if dir := filepath.Dir(path("db")); dir != "/var/lib/pgtwin/db" {
 			t.Errorf("%s is outside", path("db"))
 		}

@@ -31,7 +31,7 @@ type Instance struct {
 
 	ContainerMode bool
 	Runtime       string // auto, podman or docker
-	Image         string // "auto": the newest of MajorVersion
+	Image         string // as registry/name:tag or with a digest
 	MajorVersion  int    // 0: not stated
 
 	BackupBeforeBasebackup      bool

@@ -72,6 +72,10 @@ func (a *Activation) Run(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
+	if ctx.Err() != nil {
+		// Ordered to stop, which is no failure of what it was doing.
+		return a.report(control.Progress{Phase: control.PhaseStopped})
+	}
 	failed := control.Progress{Phase: control.PhaseFailed, Detail: err.Error(), Code: int(ocf.ErrGeneric)}
 	if failure := (*Failure)(nil); errors.As(err, &failure) {
 		failed.Code = int(failure.Code)
@@ -155,6 +159,10 @@ func (a *Activation) takeTicket() error {
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("cannot use the start ticket: %w", err)
+	}
+	// From here on the end of the server is a death, also after a demotion.
+	if err := os.WriteFile(config.Intent(a.Instance.Name), []byte(control.IntentRun), 0o644); err != nil {
+		return fmt.Errorf("cannot note that the database is to run: %w", err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
@@ -64,8 +65,44 @@ func (a *Activation) checkImage(ctx context.Context) (err error) {
 	if err != nil {
 		return &Failure{ocf.ErrInstalled, err}
 	}
-	if want := a.Instance.MajorVersion; a.image.Major > 0 && want > 0 && a.image.Major != want {
-		return &Failure{ocf.ErrArgs, fmt.Errorf("the image %s holds PostgreSQL %d, pg_major_version is %d", a.Instance.Image, a.image.Major, want)}
+	want := a.Instance.MajorVersion
+	if want == 0 {
+		return nil
+	}
+	if a.image.Major == 0 {
+		if err := a.askMajor(ctx); err != nil {
+			return err
+		}
+	}
+	if a.image.Major > 0 && a.image.Major != want {
+		return &Failure{ocf.ErrArgs, fmt.Errorf("%s is PostgreSQL %d, pg_major_version is %d", a.programs(), a.image.Major, want)}
+	}
+	return nil
+}
+
+// programs is where PostgreSQL comes from, for messages.
+func (a *Activation) programs() string {
+	if a.Instance.ContainerMode {
+		return "the image " + a.Instance.Image
+	}
+	return "the server in " + a.Instance.BinDir
+}
+
+// askMajor lets the programs themselves say their version, where the image
+// does not. With data there it need not be known: PostgreSQL refuses others.
+func (a *Activation) askMajor(ctx context.Context) error {
+	empty, err := pg.IsEmpty(a.Instance.PGData)
+	if err != nil || !empty {
+		return err
+	}
+	var version strings.Builder
+	spec := runtime.Spec{Name: a.jobName(), Image: a.image.ID, Argv: []string{"postgres", "--version"}, UID: a.owner.uid, GID: a.owner.gid}
+	exit, err := a.runtime.Run(ctx, spec, &version)
+	if err != nil || exit != 0 {
+		return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot run PostgreSQL of %s: status %d: %w", a.programs(), exit, err)}
+	}
+	if a.image.Major, err = pg.ParseVersion(version.String()); err != nil {
+		return &Failure{ocf.ErrInstalled, err}
 	}
 	return nil
 }

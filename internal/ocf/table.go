@@ -103,8 +103,8 @@ ocf:heartbeat:IPaddr2, colocated with the promoted instance.`},
 can be changed in both directions.`},
 		{Name: "pg_major_version", Type: String, parse: optional(majorVersion),
 			Short: "Major version of PostgreSQL",
-			Long: `Major version, 14 or later, that the data directory and the programs or the image must have. Required where
-container_image is auto, optional elsewhere.`},
+			Long: `Major version, 14 or later, that the data directory and the programs or the image must have. Optional:
+where it is given, anything else is refused.`},
 		{Name: "container_name", Type: String, Default: "postgres-ha", UniqueGroup: "container_name", parse: InstanceName,
 			Short: "Name of the instance",
 			Long: `Name of the instance, and with container_mode of its container: the systemd units are pgtwin@NAME.service and
@@ -112,7 +112,7 @@ pgtwin-supervisor@NAME.service, also without a container.`},
 		{Name: "container_image", Type: String, parse: imageName,
 			Default: "registry.opensuse.org/devel/bci/tumbleweed/containerfile/opensuse/postgres:17.6-158.5",
 			Short:   "Container image",
-			Long: `Image with PostgreSQL, as registry/name:tag or registry/name@digest. auto: the newest image of pg_major_version. A
+			Long: `Image with PostgreSQL, as registry/name:tag or registry/name@digest. A
 start uses an image that the host has and never waits for a registry.`},
 		{Name: "container_runtime", Type: Select, Default: "auto", Options: []string{"auto", "podman", "docker"},
 			Short: "Container runtime",

@@ -131,3 +131,15 @@ func Accepts(pgdata string) (bool, error) {
 	status := strings.TrimSpace(lines[statusLine-1])
 	return status == "ready" || status == "standby", nil
 }
+
+// ParseVersion reads the major version from what `postgres --version` prints,
+// for example "postgres (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)".
+func ParseVersion(text string) (int, error) {
+	_, version, _ := strings.Cut(text, "(PostgreSQL) ")
+	end := strings.IndexFunc(version, func(c rune) bool { return c < '0' || c > '9' })
+	major, err := strconv.Atoi(version[:max(end, 0)])
+	if err != nil {
+		return 0, fmt.Errorf("cannot read PostgreSQL's version from %q", strings.TrimSpace(text))
+	}
+	return major, nil
+}

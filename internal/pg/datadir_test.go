@@ -79,3 +79,18 @@ func TestRemoveRecoverySettingsLeavesTheRest(t *testing.T) {
 		t.Errorf("%d:%d %v", stat.Uid, stat.Gid, info.Mode())
 	}
 }
+
+func TestParseVersion(t *testing.T) {
+	for text, want := range map[string]int{
+		"postgres (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)\n": 17,
+		"postgres (PostgreSQL) 18beta1\n":                        18,
+		"postgres (PostgreSQL) 15.18\n":                          15,
+		"bash: postgres: command not found\n":                    0,
+		"":                                                       0,
+	} {
+		got, err := ParseVersion(text)
+		if got != want || (err == nil) != (want > 0) {
+			t.Errorf("ParseVersion(%q) = %d, %v; want %d", text, got, err, want)
+		}
+	}
+}

@@ -86,7 +86,8 @@ func newServer(t *testing.T) *server {
 		}
 		must(t, os.RemoveAll(dir))
 	})
-	must(t, os.Chmod(dir, 0o755))
+	uid, gid := account()
+	must(t, os.Chown(dir, int(uid), int(gid)))
 	must(t, exec.Command("cp", "-a", template, s.data).Run())
 	return s
 }
@@ -94,7 +95,7 @@ func newServer(t *testing.T) *server {
 // start starts the server and waits until it has all its children.
 func (s *server) start() *Process {
 	s.t.Helper()
-	cmd := program([]string{"postgres", "-D", s.data, "-c", "listen_addresses=", "-c", "unix_socket_directories=", "-c", "fsync=off"})
+	cmd := program([]string{"postgres", "-D", s.data, "-c", "listen_addresses=", "-c", "unix_socket_directories=" + filepath.Dir(s.data), "-c", "fsync=off"})
 	log, err := os.Create(s.log)
 	must(s.t, err)
 	defer log.Close()
@@ -114,6 +115,8 @@ func (s *server) await(holds func() bool) {
 	for !holds() {
 		select {
 		case <-time.After(10 * time.Millisecond):
+		case <-s.ended:
+			s.t.Fatal("the server has ended")
 		case <-late:
 			s.t.Fatal("waited too long")
 		}
