@@ -26,7 +26,17 @@ type Agent struct {
 	Helper string   // path of pgtwin-helper
 	Config []string // paths of pgtwin.toml, the later over the earlier
 
-	systemd *units.Systemd
+	systemd systemd
+}
+
+// systemd is what the agent asks of the service manager; see units.Systemd.
+type systemd interface {
+	State(ctx context.Context, unit string) (units.State, error)
+	Queue(ctx context.Context, verb units.Verb, unit string) error
+	Stop(ctx context.Context, unit string) error
+	ResetFailed(ctx context.Context, unit string) error
+	Install(ctx context.Context, files map[string]string) (changed bool, err error)
+	Close()
 }
 
 // Handlers are the actions, by their OCF names.
@@ -50,13 +60,16 @@ func (a *Agent) Close() {
 	}
 }
 
-func (a *Agent) connect(ctx context.Context) (*units.Systemd, error) {
+func (a *Agent) connect(ctx context.Context) (systemd, error) {
 	if a.systemd != nil {
 		return a.systemd, nil
 	}
-	systemd, err := units.Connect(ctx)
-	a.systemd = systemd
-	return systemd, err
+	connected, err := units.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.systemd = connected
+	return a.systemd, nil
 }
 
 // configure makes the instance from the parameters and pgtwin.toml.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
 	"pgtwin/internal/control"
 	"pgtwin/internal/ha"
 )
@@ -74,6 +75,9 @@ func (f *facts) hostNames() []string {
 func (f *facts) describeHere(h *Host) {
 	if st := f.fresh(); st != nil {
 		describeState(h, *st)
+		if st.Role == ha.Standby && st.Receiving && f.instance != nil {
+			h.Slot = config.SlotFor(*f.instance, h.Name)
+		}
 		return
 	}
 	if f.state != nil {
@@ -134,11 +138,15 @@ func stateOf(st control.State) string {
 }
 
 // describeThere describes another host: from Pacemaker what runs there, from
-// the supervisor of this host who is connected.
+// its own summary what that is doing, from the supervisor of this host who is
+// connected.
 func (f *facts) describeThere(h *Host) {
 	if r := f.resource(h.Name); r != nil {
 		h.Role, h.State = roleOf(r.Role), pacemakerState(*r)
-	} else if f.status != nil && f.instance != nil {
+		if s, ok := f.summary(h.Name); ok && !outdated(s, *r) {
+			describeSummary(h, s)
+		}
+	} else if f.status != nil && f.resourceID() != "" {
 		h.Role, h.State = ha.Down, "stopped"
 	}
 	if st := f.fresh(); st != nil {
@@ -155,11 +163,29 @@ func (f *facts) describeThere(h *Host) {
 	}
 }
 
+// outdated says whether Pacemaker has done something since the summary was
+// published, which waits until things have settled and outlives the instance.
+func outdated(s control.Summary, r cluster.InstanceStatus) bool {
+	role := roleOf(r.Role)
+	return r.Failed || role == ha.Down || (role == ha.Primary) != (s.Role == ha.Primary) ||
+		r.Pending != "" && r.Pending != "Monitoring"
+}
+
+func describeSummary(h *Host, s control.Summary) {
+	h.Role, h.State, h.Timeline = s.Role, stateOf(control.State{Role: s.Role, Phase: s.Phase}), s.Timeline
+	if s.Role == ha.Standby {
+		h.State = "running" // whether it receives anything is for the primary to say
+	}
+	if s.Role == ha.Down && s.Progress > 0 {
+		h.State = fmt.Sprintf("%s %d%%", h.State, s.Progress)
+	}
+}
+
 // describePeer adds what st knows of the host at the other end of a
 // replication.
 func describePeer(h *Host, st control.State) {
 	if st.Role == ha.Standby && st.Receiving && st.Upstream == h.Name {
-		h.Role, h.State, h.Timeline = ha.Primary, "running", st.Timeline
+		h.Role, h.State, h.Timeline, h.LSN = ha.Primary, "running", st.Timeline, st.UpstreamLSN
 	}
 	if st.Role != ha.Primary {
 		return

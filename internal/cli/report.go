@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"pgtwin/internal/cluster"
+	"pgtwin/internal/control"
 	"pgtwin/internal/ha"
 )
 
@@ -37,7 +38,8 @@ type Report struct {
 	Maintenance bool       `json:"maintenance"`
 	Hosts       []Host     `json:"hosts"`
 	Runtime     string     `json:"runtime,omitempty"` // host, podman or docker
-	Image       string     `json:"image,omitempty"`
+	Image       string     `json:"image,omitempty"`   // digest or id
+	ImageName   string     `json:"image_name,omitempty"`
 	VirtualIP   *VirtualIP `json:"virtual_ip,omitempty"`
 	Reported    *time.Time `json:"reported"` // when the supervisor of this host last did
 	Warnings    []string   `json:"warnings"`
@@ -95,10 +97,14 @@ func newReport(f facts) Report {
 		r.Reported = &f.state.Updated
 		r.Runtime, r.Image = f.state.Runtime, f.state.Image
 	}
+	r.Resource = f.resourceID()
 	if f.instance != nil {
-		r.Resource, r.RepMode = f.instance.Resource, f.instance.RepMode
+		r.RepMode = f.instance.RepMode
 		r.Runtime = orElse(r.Runtime, runtimeOf(f))
 		r.VirtualIP = f.virtualIP()
+	}
+	if f.instance != nil && f.instance.ContainerMode {
+		r.ImageName = f.instance.Image
 	}
 	r.Warnings = f.warnings(r)
 	r.Health = r.verdict()
@@ -173,6 +179,26 @@ func (f *facts) member(node string) *ha.Membership {
 		}
 	}
 	return nil
+}
+
+// resourceID is the id of Pacemaker's resource, as the instance was started by
+// or as the cluster is configured; "" where neither is known.
+func (f *facts) resourceID() string {
+	switch {
+	case f.instance != nil:
+		return f.instance.Resource
+	case f.status != nil:
+		return f.status.Resource
+	}
+	return ""
+}
+
+// summary is what another host has published of itself.
+func (f *facts) summary(node string) (s control.Summary, ok bool) {
+	if f.status == nil {
+		return s, false
+	}
+	return control.ParseSummary(f.status.Attributes[node][control.SummaryAttribute(f.name)])
 }
 
 func (f *facts) resource(node string) *cluster.InstanceStatus {

@@ -24,6 +24,8 @@ var update = flag.Bool("update", false, "write the golden files")
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+const digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
 func epoch() ha.Epoch { return ha.Epoch{Number: 7, Timeline: 9, Highest: 9, Node: "h1"} }
 
 // wellOn is what the primary h1 or the standby h2 learns while all is well.
@@ -33,12 +35,12 @@ func wellOn(node string) facts {
 		now: now, name: "postgres-ha", here: node, kept: true, all: []string{"postgres-ha"},
 		instance: &config.Instance{
 			Name: "postgres-ha", Resource: "postgres-db", Node: node, RepMode: "sync", VIP: "10.77.0.100",
-			ContainerMode: true, Runtime: "podman", Image: "localhost/postgres:17",
+			ContainerMode: true, Runtime: "podman", Image: "localhost/postgres:17", SlotName: "ha_slot",
 		},
 		state: &control.State{
 			Instance: "postgres-ha", Resource: "postgres-db", Node: node, Updated: now, Role: ha.Primary,
 			Phase: control.PhaseRunning, Timeline: 9, LSN: 0x5000148, Epoch: &e, InSync: true, Score: 1000,
-			Quorate: true, Fencing: true, Runtime: "podman", Image: "localhost/postgres:17",
+			Quorate: true, Fencing: true, Runtime: "podman", Image: digest,
 			Standbys: []control.Standby{{Node: "h2", State: "streaming", Sync: "sync", Flushed: 0x5000148, Slot: "ha_slot_h2"}},
 		},
 		database: &units.State{LoadState: "loaded", ActiveState: "active", SubState: "running"},
@@ -51,7 +53,11 @@ func wellOn(node string) facts {
 			Quorate: true, Fencing: true, Epoch: e, DC: "h1",
 		},
 		status: &cluster.Status{
-			Quorate: true, Fencing: true,
+			Quorate: true, Fencing: true, Resource: "postgres-db",
+			Attributes: map[string]map[string]string{
+				"h1": {"pgtwin-postgres-ha-status": "role=primary phase=running timeline=9 runtime=podman"},
+				"h2": {"pgtwin-postgres-ha-status": "role=standby phase=running timeline=9 runtime=podman"},
+			},
 			Instances: []cluster.InstanceStatus{
 				{Node: "h1", Role: "Promoted", Managed: true}, {Node: "h2", Role: "Unpromoted", Managed: true},
 			},
@@ -61,6 +67,7 @@ func wellOn(node string) facts {
 	if node == "h2" {
 		f.state.Role, f.state.Standbys, f.state.Score = ha.Standby, nil, 100
 		f.state.Receiving, f.state.Upstream, f.state.Replayed = true, "h1", 0x5000148
+		f.state.UpstreamLSN = 0x5000148
 	}
 	return f
 }
@@ -70,6 +77,10 @@ func (f *facts) withoutPeer(node string) {
 	m.Online, m.InSync, m.Scored = false, 0, false
 	f.status.Instances = []cluster.InstanceStatus{{Node: f.here, Role: f.resource(f.here).Role, Managed: true}}
 	f.state.Standbys = nil
+}
+
+func (f *facts) publish(node, summary string) {
+	f.status.Attributes[node] = map[string]string{"pgtwin-postgres-ha-status": summary}
 }
 
 func (f *facts) withoutCluster() {
@@ -95,10 +106,26 @@ func TestStatus(t *testing.T) {
 		{"standby-cloning", "h2", func(f *facts) {
 			*f.state = control.State{
 				Instance: "postgres-ha", Node: "h2", Updated: now, Role: ha.Down, Phase: control.PhaseCloning, Runtime: "podman",
-				Detail: "copying the database from h1", Score: ha.Minus, Quorate: true, Fencing: true, Image: "localhost/postgres:17",
+				Detail: "copying the database from h1", Score: ha.Minus, Quorate: true, Fencing: true, Image: digest,
 				Progress: &control.Progress{Done: 6 << 30, Total: 25 << 30, Since: now.Add(-130 * time.Second)},
 			}
 			f.view.Nodes[1].InSync, f.view.Nodes[1].Score = 0, ha.Minus
+		}, Degraded},
+		{"peer-cloning", "h1", func(f *facts) {
+			f.state.Standbys = nil
+			f.state.Warnings = []string{"h2 is behind: a failure of this host now would interrupt the service"}
+			f.view.Nodes[1].InSync, f.view.Nodes[1].Score = 0, ha.Minus
+			f.publish("h2", "role=down phase=cloning timeline=0 runtime=podman progress=40")
+		}, Degraded},
+		{"a-standby-among-three", "h2", func(f *facts) {
+			f.view.Nodes = append(f.view.Nodes, ha.Membership{Node: "h3", ID: 3, Online: true, InSync: 7, Score: 100, Scored: true})
+			f.status.Instances = append(f.status.Instances, cluster.InstanceStatus{Node: "h3", Role: "Unpromoted", Managed: true})
+			f.publish("h3", "role=standby phase=running timeline=9 runtime=podman")
+		}, Healthy},
+		{"peer-promoted-since-its-summary", "h2", func(f *facts) {
+			f.state.Receiving, f.state.UpstreamLSN = false, 0
+			f.state.Warnings = []string{"no WAL is received from h1"}
+			f.publish("h1", "role=standby phase=running timeline=8 runtime=podman")
 		}, Degraded},
 		{"primary-alone", "h1", func(f *facts) {
 			f.withoutPeer("h2")
@@ -171,10 +198,11 @@ func TestStatus(t *testing.T) {
 		{"not-started-since-the-boot", "h2", func(f *facts) {
 			f.withoutPeer("h2")
 			f.view.Nodes[1].Online = true
-			f.instance, f.state, f.status.Instances = nil, nil, nil
+			f.instance, f.state = nil, nil
+			f.status.Instances = []cluster.InstanceStatus{{Node: "h1", Role: "Promoted", Managed: true}}
 			f.instanceErr = fmt.Errorf("cannot read the settings: %w", fs.ErrNotExist)
 			f.database.ActiveState = "inactive"
-		}, Down},
+		}, Degraded},
 		{"instance-unknown", "h1", func(f *facts) {
 			*f = facts{now: now, name: "nosuch", here: "h1", all: []string{"postgres-ha"}, view: &cluster.View{Quorate: true, Fencing: true,
 				Nodes: f.view.Nodes}, instanceErr: fs.ErrNotExist}

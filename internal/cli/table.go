@@ -93,8 +93,8 @@ func (r Report) runtimeLine() string {
 	var parts []string
 	if r.Runtime != "" {
 		text := "Runtime " + r.Runtime
-		if r.Image != "" {
-			text += ", image " + r.Image
+		if image := r.image(); image != "" {
+			text += ", image " + image
 		}
 		parts = append(parts, text)
 	}
@@ -103,6 +103,22 @@ func (r Report) runtimeLine() string {
 	}
 	return strings.Join(parts, "   ")
 }
+
+// image is the image's name with so much of its digest as tells images apart.
+func (r Report) image() string {
+	algorithm, digest, isDigest := strings.Cut(r.Image, ":")
+	if !isDigest || len(digest) < shortDigest || strings.ContainsAny(algorithm, "/.") {
+		return orElse(r.Image, r.ImageName)
+	}
+	short := algorithm + ":" + digest[:shortDigest]
+	if r.ImageName == "" {
+		return short
+	}
+	return r.ImageName + " (" + short + ")"
+}
+
+// shortDigest is how many hexadecimal digits people get to see.
+const shortDigest = 12
 
 func (h Host) timeline() string {
 	if h.Timeline == 0 {

@@ -143,20 +143,21 @@ func (f *facts) fromCluster() []string {
 	if maintenance {
 		all = append(all, "maintenance mode: Pacemaker does not act on failures")
 	}
-	if f.status == nil || f.instance == nil {
+	resource := f.resourceID()
+	if f.status == nil || resource == "" {
 		return all
 	}
 	for _, i := range f.status.Instances {
 		if i.Blocked {
 			all = append(all, fmt.Sprintf("Pacemaker has given up on %s%s (crm_resource --cleanup --resource=%s, once the cause is gone)",
-				f.instance.Resource, on(i.Node), f.instance.Resource))
+				resource, on(i.Node), resource))
 		}
 		if !i.Managed && !maintenance {
-			all = append(all, fmt.Sprintf("%s is unmanaged%s: Pacemaker only watches it", f.instance.Resource, on(i.Node)))
+			all = append(all, fmt.Sprintf("%s is unmanaged%s: Pacemaker only watches it", resource, on(i.Node)))
 		}
 	}
 	for _, failure := range f.status.Failures {
-		if strings.HasPrefix(failure.Operation, f.instance.Resource+"_") {
+		if strings.HasPrefix(failure.Operation, resource+"_") {
 			all = append(all, sayFailure(failure))
 		}
 	}

@@ -107,6 +107,29 @@ func (c *cib) primitives() []primitive {
 	return found
 }
 
+// defaultInstance is the default of the parameter container_name.
+const defaultInstance = "postgres-ha"
+
+// informed is the client with the id of the instance's resource where it was
+// not told. A resource that does not state its instance has the default one,
+// of which there is at most one.
+func (c *Client) informed(cib *cib) *Client {
+	found := *c
+	if c.Resource != "" {
+		return &found
+	}
+	for _, p := range cib.primitives() {
+		if p.Class != "ocf" || p.Type != "pgtwin" {
+			continue
+		}
+		name, stated := lookup(p.Params, "container_name")
+		if name == c.Instance || !stated && c.Instance == defaultInstance {
+			found.Resource = p.ID
+		}
+	}
+	return &found
+}
+
 // lookup returns the value of name in the first set that has it.
 func lookup(sets []attributeSet, name string) (value string, ok bool) {
 	for _, set := range sets {

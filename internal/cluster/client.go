@@ -25,7 +25,7 @@ var ErrNotConnected = errors.New("not connected to the cluster: Pacemaker is not
 
 // Client reads and writes what the cluster knows of one instance.
 type Client struct {
-	Resource string // id of the Pacemaker resource, without ":N"
+	Resource string // id of the Pacemaker resource, without ":N"; where "", reading finds it by the instance
 	Instance string // name of the database instance, part of the names of our records
 	Node     string // this cluster node; "" where none is meant, as on an administrator's machine
 

@@ -20,6 +20,10 @@ type Status struct {
 	Instances   []InstanceStatus // of our resource, one per node it runs on, or a stopped one
 	Failures    []Failure        // of all resources
 	Addresses   []Address        // every IPaddr2 resource
+	Resource    string           // id of our resource, as given or as found by its instance; "" if there is none
+	// Attributes are the transient and the permanent attributes of the nodes:
+	// node name to attribute name to value.
+	Attributes map[string]map[string]string
 }
 
 // NodeStatus is a cluster node.
@@ -117,8 +121,15 @@ type crmMon struct {
 		Maintenance bool   `xml:"maintenance,attr"`
 		IsDC        bool   `xml:"is_dc,attr"`
 	} `xml:"nodes>node"`
-	Resources monResources `xml:"resources"`
-	Failures  []struct {
+	Resources  monResources `xml:"resources"`
+	Attributes []struct {
+		Node  string `xml:"name,attr"`
+		Pairs []struct {
+			Name  string `xml:"name,attr"`
+			Value string `xml:"value,attr"`
+		} `xml:"attribute"`
+	} `xml:"node_attributes>node"`
+	Failures []struct {
 		Operation string `xml:"op_key,attr"`
 		ID        string `xml:"id,attr"` // instead of op_key where the key is not known
 		Node      string `xml:"node,attr"`
@@ -159,13 +170,22 @@ func (c *Client) status(text []byte, cib *cib) (Status, error) {
 	if err := xml.Unmarshal(text, &mon); err != nil {
 		return Status{}, fmt.Errorf("cannot parse what crm_mon printed: %w", err)
 	}
+	c = c.informed(cib)
 	s := Status{
+		Resource:    c.Resource,
 		DC:          mon.DC.Name,
 		Quorate:     isTrue(mon.DC.Quorum),
 		Fencing:     isTrue(mon.Options.Fencing) || isTrue(mon.Options.Stonith),
 		Maintenance: isTrue(mon.Options.Maintenance),
 		Instances:   c.instances(mon.Resources.all()),
 		Addresses:   addresses(cib, mon.Resources.all()),
+		Attributes:  map[string]map[string]string{},
+	}
+	for _, n := range mon.Attributes {
+		s.Attributes[n.Node] = map[string]string{}
+		for _, pair := range n.Pairs {
+			s.Attributes[n.Node][pair.Name] = pair.Value
+		}
 	}
 	for _, n := range mon.Nodes {
 		s.Nodes = append(s.Nodes, NodeStatus(n))

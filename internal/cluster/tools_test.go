@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pgtwin/internal/ha"
+	"pgtwin/internal/ocf"
 )
 
 // call is what a tool was asked.
@@ -263,11 +264,40 @@ func checkStatus(t *testing.T, s Status) {
 	if len(s.Failures) != 1 || s.Failures[0].Operation != "postgres_monitor_10000" || s.Failures[0].Reason != "PostgreSQL died: killed" {
 		t.Errorf("failures are %+v", s.Failures)
 	}
+	if s.Attributes["h1"]["pgtwin-postgres-ha-insync"] != "7" || s.Attributes["h2"]["master-postgres"] != "900" {
+		t.Errorf("attributes are %v", s.Attributes)
+	}
 	if resource, node := s.Holder("10.0.0.9"); resource != "vip" || node != "h1" {
 		t.Errorf("the address is held by %q on %q, want vip on h1", resource, node)
 	}
 	if resource, node := s.Holder("10.0.0.10"); resource != "" || node != "" {
 		t.Errorf("an address nobody manages is held by %q on %q", resource, node)
+	}
+}
+
+func TestTheResourceIsFoundByItsInstance(t *testing.T) {
+	const cib = `<cib><configuration><resources>
+		<template id="t" class="ocf" type="pgtwin"><instance_attributes id="t-p"><nvpair name="container_name" value="db"/></instance_attributes></template>
+		<clone id="c1"><primitive id="one" class="ocf" type="pgtwin"/></clone>
+		<clone id="c2"><primitive id="two" template="t"/></clone>
+		<primitive id="other" class="ocf" type="IPaddr2"><instance_attributes id="o"><nvpair name="container_name" value="web"/></instance_attributes></primitive>
+	</resources></configuration></cib>`
+	parsed, err := parseCIB([]byte(cib))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, given, instance, want string }{
+		{"stated, by its template", "", "db", "two"},
+		{"not stated: the default instance", "", ocf.Default("container_name"), "one"},
+		{"no such instance", "", "web", ""},
+		{"what was given stands", "mine", "db", "mine"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := New(test.given, test.instance, "").informed(parsed).Resource; got != test.want {
+				t.Errorf("found %q, want %q", got, test.want)
+			}
+		})
 	}
 }
 

@@ -37,6 +37,7 @@ func (c *Client) Read(ctx context.Context) (View, error) {
 }
 
 func (c *Client) view(cib *cib) (View, error) {
+	c = c.informed(cib)
 	nodes, err := c.memberships(cib)
 	if err != nil {
 		return View{}, err

@@ -87,16 +87,18 @@ type State struct {
 	Started  time.Time   `json:",omitzero"`  // postmaster start
 	PID      int         `json:",omitempty"` // postmaster, in the host's PID namespace
 
-	Epoch      *ha.Epoch `json:",omitempty"`
-	InSync     bool      // recorded as holding every acknowledged commit of this epoch
-	Score      int
-	Quorate    bool
-	Fencing    bool
-	Sync       string  `json:",omitempty"` // synchronous_standby_names as in force
-	Upstream   string  `json:",omitempty"` // standby: node it follows
-	Receiving  bool    // standby: the WAL receiver streams
-	LagBytes   int64   // standby: behind the upstream's last known position
-	LagSeconds float64 // standby: age of the last replayed transaction while behind
+	Epoch     *ha.Epoch `json:",omitempty"`
+	InSync    bool      // recorded as holding every acknowledged commit of this epoch
+	Score     int
+	Quorate   bool
+	Fencing   bool
+	Sync      string `json:",omitempty"` // synchronous_standby_names as in force
+	Upstream  string `json:",omitempty"` // standby: node it follows
+	Receiving bool   // standby: the WAL receiver streams
+	// UpstreamLSN is, on a standby, the position that the upstream last reported.
+	UpstreamLSN ha.LSN  `json:",omitzero"`
+	LagBytes    int64   // standby: behind the upstream's last known position
+	LagSeconds  float64 // standby: age of the last replayed transaction while behind
 
 	Standbys    []Standby `json:",omitempty"` // primary: as it sees them
 	Runtime     string    // host, podman or docker

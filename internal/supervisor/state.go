@@ -46,6 +46,7 @@ func (s *Supervisor) state() control.State {
 	case ha.Standby:
 		st.Replayed, st.Receiving, st.Upstream = look.Replayed, look.Receiver.Streaming(), s.view.Epoch.Node
 		if look.Receiver != nil {
+			st.UpstreamLSN = look.Receiver.LatestEnd
 			st.LagBytes = max(0, int64(look.Receiver.LatestEnd)-int64(look.Replayed))
 		}
 		if look.ReplayAge != nil && st.LagBytes > 0 {
@@ -151,13 +152,13 @@ func (s *Supervisor) showLine(ctx context.Context, line string) {
 
 // publishSummary tells the other hosts' status what runs here.
 func (s *Supervisor) publishSummary(ctx context.Context, st control.State) {
-	summary := fmt.Sprintf("role=%s phase=%s timeline=%d runtime=%s", st.Role, st.Phase, st.Timeline, st.Runtime)
+	summary := st.Summary().String()
 	if summary == s.summary {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
-	if err := s.Cluster.SetAttribute(ctx, "pgtwin-"+s.Instance.Name+"-status", summary); err != nil {
+	if err := s.Cluster.SetAttribute(ctx, control.SummaryAttribute(s.Instance.Name), summary); err != nil {
 		s.Log.Debug("cannot publish the summary", "error", err)
 		return
 	}

@@ -56,9 +56,14 @@ func renderCorosync(hosts []*Host) (string, error) {
 	return b.String(), err
 }
 
+// schemas are those that new clusters are made with, by base system. An older one would have to be upgraded
+// for crmsh to offer today's names of roles, and the manager of the CIB then holds every schema in between in
+// memory, which each write to disk pays for: it forks.
+var schemas = map[string]string{"trixie": "pacemaker-4.0", "bookworm": "pacemaker-3.9"}
+
 // firstCIB is what the cluster starts its life with. Nobody is fenced before everybody has been seen once,
 // and so there is no need either to wait long for other nodes before one becomes the first DC.
-const firstCIB = `<cib admin_epoch="0" epoch="1" num_updates="0" validate-with="pacemaker-3.0">
+const firstCIB = `<cib admin_epoch="0" epoch="1" num_updates="0" validate-with="%s">
   <configuration>
     <crm_config>
       <cluster_property_set id="cib-bootstrap-options">
@@ -94,7 +99,7 @@ func (l *Lab) seeds(h *Host) ([]seed, error) {
 		{Path: "/etc/hosts", Mode: 0o644, Text: names.String()},
 		{Path: "/etc/machine-id", Mode: 0o444, Text: fmt.Sprintf("%032x\n", 0x7077<<16+h.number)},
 		{Path: "/etc/corosync/corosync.conf", Mode: 0o644, Text: corosync},
-		{Path: "/var/lib/pacemaker/cib/cib.xml", Mode: 0o600, UID: uid, GID: gid, Text: firstCIB},
+		{Path: "/var/lib/pacemaker/cib/cib.xml", Mode: 0o600, UID: uid, GID: gid, Text: fmt.Sprintf(firstCIB, schemas[l.Base()])},
 	}, nil
 }
 
@@ -129,11 +134,6 @@ func (l *Lab) formCluster(ctx context.Context, o Options) error {
 	first := l.hosts[0]
 	if err := l.awaitCluster(ctx, "a DC with all nodes online", clusterStatus.complete); err != nil {
 		return err
-	}
-	// The seed is of an old schema so that every Pacemaker takes it; crmsh offers
-	// today's role names only with a current one.
-	if _, err := first.Run(ctx, "cibadmin", "--upgrade", "--force"); err != nil {
-		return fmt.Errorf("cannot bring the cluster's configuration up to date: %w", err)
 	}
 	var delay string
 	if o.FenceDelay > 0 {
