@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 		"internal/postmaster", "internal/units"},
 	"internal/cli": {"internal/cluster", "internal/config", "internal/control", "internal/ha", "internal/ocf",
 		"internal/postmaster", "internal/units"},
-	"internal/exporter": {"internal/config", "internal/control", "internal/ha"},
+	"internal/exporter": {"internal/config", "internal/control", "internal/ha", "internal/ocf"},
 	"internal/instance": {"internal/cluster", "internal/config", "internal/control", "internal/ha", "internal/ocf",
 		"internal/pg", "internal/postmaster", "internal/runtime", "internal/storage", "internal/units"},
 	"internal/supervisor": {"internal/cluster", "internal/config", "internal/control", "internal/ha", "internal/instance",

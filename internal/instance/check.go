@@ -98,8 +98,11 @@ func (a *Activation) askMajor(ctx context.Context) error {
 	var version strings.Builder
 	spec := runtime.Spec{Name: a.jobName(), Image: a.image.ID, Argv: []string{"postgres", "--version"}, UID: a.owner.uid, GID: a.owner.gid}
 	exit, err := a.runtime.Run(ctx, spec, &version)
-	if err != nil || exit != 0 {
-		return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot run PostgreSQL of %s: status %d: %w", a.programs(), exit, err)}
+	if err != nil {
+		return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot run PostgreSQL of %s: %w", a.programs(), err)}
+	}
+	if exit != 0 {
+		return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot run PostgreSQL of %s: postgres --version ended with status %d", a.programs(), exit)}
 	}
 	if a.image.Major, err = pg.ParseVersion(version.String()); err != nil {
 		return &Failure{ocf.ErrInstalled, err}
@@ -177,12 +180,16 @@ func readCredential(i config.Instance) (pg.Credential, error) {
 }
 
 func openRuntime(ctx context.Context, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {
+	return openRuntimeIn(ctx, config.RunDir(i.Name), i, log)
+}
+
+func openRuntimeIn(ctx context.Context, dir string, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {
 	kind := "host"
 	if i.ContainerMode {
 		kind = i.Runtime
 	}
 	return runtime.Open(ctx, kind, runtime.Options{
-		Instance: i.Name, DataDir: i.PGData, StateDir: config.RunDir(i.Name), BinDir: i.BinDir, Major: i.MajorVersion, Log: log,
+		Instance: i.Name, DataDir: i.PGData, StateDir: dir, BinDir: i.BinDir, Major: i.MajorVersion, Log: log,
 	})
 }
 
@@ -219,7 +226,16 @@ func makeSocketDir(dir string, o owner) error {
 // that can be seen without changing anything. The error says what to do and
 // has an OCF code where it is a Failure.
 func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
+	// The run-time directory belongs to instances that are started.
+	dir, err := os.MkdirTemp("", "pgtwin-check-")
+	if err != nil {
+		return fmt.Errorf("cannot check the host: %w", err)
+	}
+	defer os.RemoveAll(dir)
 	a := New(i, nil, log)
+	a.open = func(ctx context.Context, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {
+		return openRuntimeIn(ctx, dir, i, log)
+	}
 	if err := a.inspect(ctx); err != nil {
 		return err
 	}

@@ -93,19 +93,18 @@ func serverProcesses(pgdata string) ([]Process, error) {
 	return found, nil
 }
 
-// inspect reads a process if it is a server process in dir, else it answers nil.
+// inspect reads a process if it is a server process in dir, else it answers nil. The name, which is
+// there for everyone to read, comes first: where root may not look into a foreign process (an init of
+// another namespace, under some security modules), that fails the search only for a postgres.
 func inspect(pid int, dir identity) (*Process, error) {
+	p, err := readProcess(pid)
+	if err != nil || p.comm != "postgres" && p.comm != "postmaster" {
+		return nil, err
+	}
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
-	cwd, err := identify(filepath.Join(proc, "cwd")) // a zombie has none: ENOENT
+	cwd, err := identify(filepath.Join(proc, "cwd")) // of an ending process: ENOENT
 	if err != nil || cwd != dir {
 		return nil, err
-	}
-	p, err := readProcess(pid)
-	if err != nil {
-		return nil, err
-	}
-	if p.comm != "postgres" && p.comm != "postmaster" {
-		return nil, nil
 	}
 	title, err := os.ReadFile(filepath.Join(proc, "cmdline"))
 	p.title = string(title)
@@ -119,8 +118,7 @@ type identity struct {
 }
 
 // identify asks for nothing but what the kernel knows anyway (an empty mask, no synchronisation):
-// a process whose working directory is on a dead NFS server or on a user's FUSE file system, which
-// root may not enter, must neither hang nor fail the search.
+// another server whose working directory is on a dead network file system must not hang the search.
 func identify(path string) (identity, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,11 +36,10 @@ func whatItCosts(s *scene) {
 			return errors.Join(s.cpu(ctx, primary, ocf.RunningPromoted, monitor), s.cpu(ctx, standby, ocf.Success, monitor))
 		}),
 		step("a monitor is few processes", func(ctx context.Context) error {
-			began, err := countProcesses(primary.Command(ctx, monitor...))
+			began, err := programs(ctx, primary, monitor)
 			if err != nil {
 				return err
 			}
-			began-- // nsenter's own, to be in the host's process namespace
 			s.Logf("  %d processes", began)
 			if began > monitorProcesses {
 				return fmt.Errorf("a monitor is %d processes, at most %d are acceptable", began, monitorProcesses)
@@ -142,4 +142,20 @@ func microseconds(ctx context.Context, h *lab.Host, property string) (time.Durat
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	return time.Duration(n) * time.Microsecond, err
+}
+
+// programs counts the programs that a command runs, itself included.
+func programs(ctx context.Context, h *lab.Host, argv []string) (int, error) {
+	const trace = "/run/pgtwin-trace"
+	_, err := h.Run(ctx, append([]string{"strace", "--follow-forks", "--trace=execve,execveat", "--output=" + trace}, argv...)...)
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != int(ocf.RunningPromoted)) {
+		return 0, err
+	}
+	text, err := h.Run(ctx, "cat", trace)
+	if err != nil {
+		return 0, err
+	}
+	// agentCommand's env replaces itself by the agent: two programs, one process.
+	return strings.Count(text, ") = 0\n") - 1, nil
 }

@@ -71,7 +71,7 @@ func (r recipe) key() string {
 
 func commonPackages() []string {
 	return strings.Fields(`aardvark-dns btrfs-progs conmon corosync crmsh crun docker.io iproute2 iptables
-		iputils-ping libxml2-utils netavark nftables pacemaker pacemaker-cli-utils pcs podman procps
+		iputils-ping libxml2-utils netavark nftables pacemaker pacemaker-cli-utils pcs podman procps strace
 		resource-agents rpm`)
 }
 
