@@ -19,11 +19,16 @@ import (
 // socket; only when that does not settle it are systemd and the processes
 // asked. Nothing is taken for stopped without proof.
 func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) {
-	i, err := a.running(req)
-	if err != nil {
-		return ocf.Success, err
-	}
+	// The socket's name is all that the usual answer needs of the instance.
+	i := config.Instance{Name: given(req, "container_name")}
 	answer, err := a.try(ctx, i, control.Status, patience(req))
+	if err == nil && (answer.State.Role == ha.Primary || answer.State.Role == ha.Standby) {
+		return running(answer.State, req.Probe)
+	}
+	i, errRead := a.running(req)
+	if errRead != nil {
+		return ocf.Success, errRead
+	}
 	if err == nil && answer.State.Yielding {
 		answer, err = a.awaitSuccession(ctx, i)
 	}
