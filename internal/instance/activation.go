@@ -141,7 +141,7 @@ func (a *Activation) standBack(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return errors.New("stopped while another host was to be promoted")
-		case <-time.After(400 * time.Millisecond):
+		case <-time.After(time.Second):
 		}
 	}
 	return nil
@@ -287,17 +287,23 @@ func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
 	}
 }
 
-// pause waits before the next look: a moment while waiting for others, longer
-// after each failure.
+// pause waits before the next look: a moment while waiting for others, which
+// a promotion of this host cuts short, and longer after each failure.
 func (a *Activation) pause(ctx context.Context, plan ha.Plan, failures int) error {
-	wait := 150 * time.Millisecond
+	wait := 500 * time.Millisecond
 	if plan.Course != ha.Wait {
 		wait = min(time.Duration(failures)*time.Second, 15*time.Second)
 	}
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("stopped while %s", sentence(a.progress))
-	case <-time.After(wait):
-		return nil
+	granted := exists(config.Grant(a.Instance.Name))
+	for end := time.Now().Add(wait); time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("stopped while %s", sentence(a.progress))
+		case <-time.After(min(20*time.Millisecond, wait)):
+		}
+		if !granted && exists(config.Grant(a.Instance.Name)) {
+			return nil
+		}
 	}
+	return nil
 }

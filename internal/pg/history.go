@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -157,4 +158,61 @@ func isMarker(path string) (bool, error) {
 		return false, fmt.Errorf("cannot read a timeline's history: %w", err)
 	}
 	return strings.HasSuffix(strings.TrimSpace(string(text)), markerReason), nil
+}
+
+// ReplayedHistory is the history of the timeline that a standby has reached,
+// also when it does not stream. The control file alone is out of date: it
+// learns of a new timeline at the next restart point (xlog.c,
+// UpdateMinRecoveryPoint). So the newest timeline counts of which there is WAL
+// here, that goes through the point the control file names, and whose
+// beginning has been replayed.
+func ReplayedHistory(pgdata string, replayed ha.LSN) (ha.History, error) {
+	c, err := ReadControl(pgdata)
+	if err != nil {
+		return ha.History{}, err
+	}
+	certain := ha.Switch{Timeline: c.Timeline, At: c.Checkpoint}
+	if c.MinRecovery > 0 {
+		certain = ha.Switch{Timeline: c.MinRecoveryTimeline, At: c.MinRecovery}
+	}
+	timelines, err := walTimelines(pgdata)
+	if err != nil {
+		return ha.History{}, err
+	}
+	for _, tl := range slices.Backward(timelines) {
+		if tl <= certain.Timeline {
+			break
+		}
+		h, err := ReadHistory(pgdata, tl)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return ha.History{}, err
+		}
+		if h.Contains(certain.Timeline, certain.At) && replayed >= h.Parents[len(h.Parents)-1].At {
+			return h, nil
+		}
+	}
+	return ReadHistory(pgdata, certain.Timeline)
+}
+
+// walTimelines are the timelines of which there are WAL segments, ascending.
+func walTimelines(pgdata string) ([]ha.Timeline, error) {
+	entries, err := os.ReadDir(filepath.Join(pgdata, "pg_wal"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot see which timelines there is WAL of: %w", err)
+	}
+	var found []ha.Timeline
+	for _, e := range entries {
+		const digits = 24 // timeline, log and segment (xlog_internal.h, XLogFileName)
+		if len(e.Name()) != digits {
+			continue
+		}
+		if tl, err := strconv.ParseUint(e.Name()[:8], 16, 32); err == nil {
+			found = append(found, ha.Timeline(tl))
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
 }

@@ -107,3 +107,27 @@ func TestMarkersDoNotReplaceAHistory(t *testing.T) {
 		t.Error("reserved the current timeline")
 	}
 }
+
+// A standby that followed its primary to timeline 5 a moment ago: the control
+// file still names timeline 3.
+func TestReplayedHistoryIsNotThatOfTheControlFile(t *testing.T) {
+	s := newServer(t, "replayed", template)
+	c, err := ReadControl(s.data)
+	must(t, err)
+	at := c.Checkpoint + 0x100
+	wal := func(name, text string) {
+		must(t, os.WriteFile(filepath.Join(s.data, "pg_wal", name), []byte(text), 0o600))
+	}
+	wal("00000003.history", "1\t"+at.String()+"\tno recovery target specified\n")
+	wal("00000005.history", "1\t"+at.String()+"\tx\n3\t"+(at+0x100).String()+"\tx\n")
+	wal("00000006.history", "1\t0/1\tof another branch\n")
+	for _, segment := range []string{"000000030000000000000001", "000000050000000000000001", "000000060000000000000001"} {
+		wal(segment, "")
+	}
+	for replayed, want := range map[ha.LSN]ha.Timeline{at - 1: 1, at: 3, at + 0xFF: 3, at + 0x100: 5, at + 0x1000: 5} {
+		h, err := ReplayedHistory(s.data, replayed)
+		if err != nil || h.Timeline != want {
+			t.Errorf("replayed to %s: timeline %d, %v; want %d", replayed, h.Timeline, err, want)
+		}
+	}
+}

@@ -22,7 +22,7 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 	switch a.Verb {
 	case ha.SetScore:
 		s.Log.Info(fmt.Sprintf("promotion score %d: %s", a.Number, a.Why), "PGTWIN_SCORE", a.Number)
-		return s.Cluster.SetScore(ctx, a.Node, a.Number)
+		return s.setScore(ctx, a.Number)
 	case ha.Publish:
 		return s.publish(ctx, a)
 	case ha.Require:
@@ -59,7 +59,30 @@ func (s *Supervisor) publish(ctx context.Context, a ha.Action) error {
 		return fmt.Errorf("cannot record that %s is complete: the epoch is %d by now", a.Node, s.view.Epoch.Number)
 	}
 	s.peer(a.Node).recorded = a.Number > 0
-	return s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{a.Node: a.Number}})
+	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{a.Node: a.Number}}); err != nil {
+		return err
+	}
+	s.known(a.Node, func(m *ha.Membership) { m.InSync = a.Number })
+	return nil
+}
+
+// setScore sets this host's promotion score.
+func (s *Supervisor) setScore(ctx context.Context, score int) error {
+	if err := s.Cluster.SetScore(ctx, s.Instance.Node, score); err != nil {
+		return err
+	}
+	s.known(s.Instance.Node, func(m *ha.Membership) { m.Score, m.Scored = score, true })
+	return nil
+}
+
+// known brings the view up to date with what was just written: reading it
+// again would cost a process and Pacemaker's time.
+func (s *Supervisor) known(node string, change func(*ha.Membership)) {
+	for i := range s.view.Nodes {
+		if s.view.Nodes[i].Node == node {
+			change(&s.view.Nodes[i])
+		}
+	}
 }
 
 // configure rewrites the managed settings and lets PostgreSQL read them.
@@ -92,7 +115,7 @@ func (s *Supervisor) yield(ctx context.Context, a ha.Action) error {
 	if !s.yielded.IsZero() {
 		return nil // it is on its way
 	}
-	if err := s.Cluster.SetScore(ctx, s.Instance.Node, ha.Minus); err != nil {
+	if err := s.setScore(ctx, ha.Minus); err != nil {
 		return err
 	}
 	s.yielded = time.Now()

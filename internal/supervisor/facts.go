@@ -48,10 +48,19 @@ func (s *Supervisor) candidate() ha.Candidate {
 // it can be read it is the bare timeline, which contains no promotion.
 func (s *Supervisor) currentHistory() ha.History {
 	tl := s.seen.look.Timeline
-	if s.history.Timeline == tl && tl != 0 {
-		return s.history
+	if tl == 0 || s.seen.role == ha.Down {
+		return ha.History{Timeline: tl}
 	}
-	history, err := pg.ReadHistory(s.Instance.PGData, tl)
+	var history ha.History
+	var err error
+	switch streams := s.seen.look.Receiver.Streaming(); {
+	case s.history.Timeline == tl && (streams || s.seen.role == ha.Primary):
+		return s.history
+	case s.seen.role == ha.Standby && !streams:
+		history, err = pg.ReplayedHistory(s.Instance.PGData, s.seen.look.Replayed)
+	default:
+		history, err = pg.ReadHistory(s.Instance.PGData, tl)
+	}
 	if err != nil {
 		s.Log.Debug("cannot read the timeline's history", "timeline", tl, "error", err)
 		return ha.History{Timeline: tl}

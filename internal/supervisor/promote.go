@@ -85,7 +85,7 @@ func (s *Supervisor) nextEpoch() (ha.Epoch, []ha.Timeline, error) {
 		return ha.Epoch{}, nil, fmt.Errorf("not promoted: %s is not a node of the cluster", s.Instance.Node)
 	}
 	look := s.seen.look
-	next, reserved := ha.NextTimeline(look.Timeline, s.view.Epoch.Highest, index, len(s.view.Nodes))
+	next, reserved := ha.NextTimeline(s.currentHistory().Timeline, s.view.Epoch.Highest, index, len(s.view.Nodes))
 	return ha.Epoch{
 		Number:   s.view.Epoch.Number + 1,
 		System:   look.System,

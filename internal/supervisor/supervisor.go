@@ -38,7 +38,7 @@ const (
 	settledLook    = 500 * time.Millisecond
 	unsettledLook  = 100 * time.Millisecond
 	settledRead    = 2 * time.Second
-	unsettledRead  = 400 * time.Millisecond
+	unsettledRead  = time.Second
 	clusterTimeout = 4 * time.Second // the loop waits for it, and status.json with it
 	lookTimeout    = 3 * time.Second
 )
@@ -159,19 +159,20 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.readCluster(ctx)
-	acted := false
+	acted, failed := false, false
 	if !s.viewAt.IsZero() {
 		facts := s.facts()
 		for _, action := range ha.Decide(facts) {
 			acted = true
 			if err := s.act(ctx, action); err != nil {
+				failed = true
 				s.Log.Warn(fmt.Sprintf("cannot %s: %v", action.Verb, err), "why", action.Why)
 			}
 		}
 		s.keepHouse(ctx)
 	}
-	if acted {
-		s.viewAt = time.Time{}
+	if failed {
+		s.viewAt = time.Time{} // perhaps the view was wrong
 	}
 	s.settled = !acted && s.steady()
 	s.show(ctx)

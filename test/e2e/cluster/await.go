@@ -11,8 +11,8 @@ import (
 	"pgtwin/test/lab"
 )
 
-// poll is how often a condition is looked at.
-const poll = 100 * time.Millisecond
+// poll is how often a condition is looked at: seldom enough not to disturb what the clients measure meanwhile.
+const poll = 300 * time.Millisecond
 
 // Await looks again and again until missing returns nil. Where the context ends first, the error says what was missing.
 func Await(ctx context.Context, what string, missing func(context.Context) error) error {

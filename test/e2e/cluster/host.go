@@ -23,7 +23,7 @@ const stale = 5 * time.Second
 // Status is what the supervisor on a host says. An old state is an error.
 func Status(ctx context.Context, h *lab.Host) (control.State, error) {
 	var st control.State
-	out, err := h.Run(ctx, "cat", config.StatusFile(Instance))
+	out, err := h.ReadFile(config.StatusFile(Instance))
 	if err != nil {
 		return st, err
 	}

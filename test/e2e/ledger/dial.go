@@ -18,6 +18,8 @@ const (
 	connectTimeout   = 500 * time.Millisecond // per host
 	statementTimeout = time.Second
 	pace             = 20 * time.Millisecond
+	// Clients pause before they try again, or the logins alone keep the hosts busy that are to fail over.
+	reconnectPause = 60 * time.Millisecond
 )
 
 // Login is how a client gets to the database.
@@ -68,4 +70,12 @@ func userTimeout(_, _ string, raw syscall.RawConn) error {
 		return err
 	}
 	return set
+}
+
+// pause lets a while pass before the next attempt to connect.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(reconnectPause):
+	}
 }

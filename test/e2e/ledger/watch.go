@@ -90,7 +90,9 @@ func (w *Watch) watch(ctx context.Context, login Login, host string) {
 		case <-tick.C:
 		}
 		if conn == nil {
-			conn, _ = login.connect(ctx, nil) // no server, nothing to see
+			if conn, _ = login.connect(ctx, nil); conn == nil { // no server, nothing to see
+				pause(ctx)
+			}
 			continue
 		}
 		sample, err := probe(ctx, conn, host)

@@ -66,7 +66,9 @@ func (w *Writer) run(ctx context.Context) error {
 			}
 		case <-tick.C:
 			if conn == nil {
-				conn = w.connect(ctx)
+				if conn = w.connect(ctx); conn == nil {
+					pause(ctx)
+				}
 				continue
 			}
 			outcome := w.commit(ctx, conn, number)
