@@ -129,10 +129,10 @@ func asStandby(f Facts) []Action {
 
 func asDown(f Facts) []Action {
 	switch {
-	case f.Died && f.WasPrimary && f.YieldedFor < DemotionPatience && successor(f) != "":
+	case f.Died && f.WasPrimary && f.YieldedFor < DemotionPatience && Successor(f.Candidate) != "":
 		// The score alone makes Pacemaker demote here and promote there: nothing
 		// waits for a restart.
-		return []Action{{Verb: Yield, Node: successor(f), Why: successor(f) + " holds every acknowledged commit"}}
+		return []Action{{Verb: Yield, Node: Successor(f.Candidate), Why: Successor(f.Candidate) + " holds every acknowledged commit"}}
 	case f.Died:
 		return []Action{{Verb: Fail, Why: "PostgreSQL died"}}
 	case f.Waiting && f.Epoch.Number == 0 && f.HasData:
@@ -146,10 +146,10 @@ func asDown(f Facts) []Action {
 	return score(f, Minus, "PostgreSQL is not running")
 }
 
-// successor is a peer that can be promoted at once.
-func successor(f Facts) string {
-	for _, p := range f.Peers {
-		if p.Online && p.InSync == f.Epoch.Number && p.Scored && p.Score > 0 {
+// Successor is a peer that can be promoted at once, "" if there is none.
+func Successor(c Candidate) string {
+	for _, p := range c.Peers {
+		if p.Online && p.InSync == c.Epoch.Number && p.Scored && p.Score > 0 {
 			return p.Node
 		}
 	}

@@ -164,12 +164,12 @@ func confirmOwner(i config.Instance, account *user.User, found owner) (owner, er
 	if empty {
 		return owner{uint32(uid), uint32(gid)}, nil
 	}
+	if found.uid == 0 {
+		return owner{}, fmt.Errorf("%s belongs to root, as whom PostgreSQL does not run: give it to %s", i.PGData, i.User)
+	}
 	// In a container the owner need not be an account of this host.
 	if found.uid != uint32(uid) && !i.ContainerMode {
 		return owner{}, fmt.Errorf("%s belongs to user id %d, not to %s (%d): set pguser or chown it", i.PGData, found.uid, i.User, uid)
-	}
-	if found.uid == 0 {
-		return owner{}, fmt.Errorf("%s belongs to root, as whom PostgreSQL does not run: give it to %s", i.PGData, i.User)
 	}
 	return found, nil
 }

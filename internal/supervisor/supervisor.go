@@ -35,7 +35,7 @@ type Cluster interface {
 // cluster costs a process and 30 ms of CPU, so it is done less often while
 // nothing changes.
 const (
-	settledLook    = 500 * time.Millisecond
+	settledLook    = 250 * time.Millisecond
 	unsettledLook  = 100 * time.Millisecond
 	settledRead    = 2 * time.Second
 	unsettledRead  = time.Second
@@ -202,8 +202,11 @@ func (s *Supervisor) readCluster(ctx context.Context) {
 	if !s.settled {
 		due = unsettledRead
 	}
-	if age := time.Since(s.viewAt); age < due && !s.seen.news || age < 2*settledRead && s.died() {
-		return // a dead primary yields on what is known: every moment counts
+	age := time.Since(s.viewAt)
+	// A dead primary with a successor yields on what is known: every moment counts.
+	yields := age < 2*settledRead && s.died() && ha.Successor(s.candidate()) != ""
+	if age < due && !s.seen.news || yields {
+		return
 	}
 	if err := s.refresh(ctx); err != nil {
 		level := slog.LevelWarn
