@@ -23,6 +23,7 @@ func TestIdleCountsFromTheEndOfTheLastRequest(t *testing.T) {
 		time.Sleep(time.Minute)
 		ask(quick, "GET", "/") // ends while the slow one is in flight
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if want := 30*time.Second + 5*time.Minute + time.Minute; ended != want {
 			t.Errorf("ended after %s, want %s", ended, want)
 		}

@@ -72,7 +72,7 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	if node := arrival.Epoch.Node; node != a.Instance.Node {
 		upstream = node
 	}
-	settings, err := Settings(a.Instance, a.credential, upstream, nil)
+	settings, err := Settings(a.Instance, a.credential, a.runtime.Name(), upstream, nil)
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,9 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 }
 
 // Settings are instance i's as a standby of upstream, or, with "", as a server
-// without one; commits wait for the nodes of required.
-func Settings(i config.Instance, c pg.Credential, upstream string, required []string) (pg.Settings, error) {
+// without one; commits wait for the nodes of required. The runtime is the one
+// in use (runtime.Runtime.Name).
+func Settings(i config.Instance, c pg.Credential, runtime, upstream string, required []string) (pg.Settings, error) {
 	major, err := pg.MajorVersion(i.PGData)
 	if err != nil {
 		return pg.Settings{}, err
@@ -97,6 +98,9 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 		ReplicationUser:    c.User,
 		WALKeepSize:        int(i.WALKeepSize >> 20),
 		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
+		// docker's containers are in no unit: only what its log driver labels is
+		// found with journalctl -u.
+		LogToStderr: runtime == "docker",
 	}
 	for _, node := range required {
 		s.Synchronous = append(s.Synchronous, config.ApplicationNameOf(i, node))

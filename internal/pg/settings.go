@@ -29,6 +29,7 @@ type Settings struct {
 
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
+	LogToStderr        bool          // the runtime brings standard error to the journal, and syslog would miss the unit
 	WALTimeout         time.Duration // silence after which a replication connection is dropped; 0: 10 s
 }
 
@@ -106,8 +107,12 @@ func replicationSettings(s Settings) []setting {
 }
 
 func logSettings(s Settings) []setting {
+	destination := "syslog"
+	if s.LogToStderr {
+		destination = "stderr"
+	}
 	return []setting{
-		{"log_destination", "syslog", "The journal has the log, by priority, beside pgtwin's own."},
+		{"log_destination", destination, "The journal has the log, by priority, beside pgtwin's own."},
 		{"logging_collector", "off", "No log files: the journal has the log."},
 		{"syslog_ident", "pgtwin-" + s.Name, "How the journal names this instance."},
 		{"syslog_sequence_numbers", "off", "The journal needs no sequence numbers and drops no repeated lines."},

@@ -28,8 +28,8 @@ type scenario struct {
 	play func(*scene)
 }
 
-// TestScenarios plays every scenario with PostgreSQL in containers and then with the hosts' own packages, each time on a
-// cluster of its own that begins with nothing.
+// TestScenarios plays every scenario with PostgreSQL in podman's containers and then with the hosts' own packages, and the
+// most telling ones with docker, each time on a cluster of its own that begins with nothing.
 func TestScenarios(t *testing.T) {
 	tree, err := cluster.Tree(t.Context(), t.TempDir())
 	if err != nil {
@@ -49,30 +49,40 @@ func TestScenarios(t *testing.T) {
 			s.play(scenario{"resource agent", resourceAgent})
 			s.play(scenario{"bad input", badInput})
 			s.play(scenario{"what it costs", whatItCosts})
-			for _, tell := range []func(*cluster.Cluster) event.Event{
-				event.PostmasterKilled,
-				event.Switchover,
-				event.HostPoweredOff,
-				event.StandbyRestarted,
-				event.SupervisorKilled,
-				event.SupervisorRestarted,
-			} {
-				e := tell(s.cluster)
-				s.play(scenario{e.Name, func(s *scene) {
-					result, err := event.Run(s.Context(), s.c, e, s)
-					results = append(results, result)
-					if err != nil {
-						s.Fatal(err)
-					}
-				}})
-			}
+			results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.HostPoweredOff,
+				event.StandbyRestarted, event.SupervisorKilled, event.SupervisorRestarted)...)
 			s.play(scenario{"container and host packages", containerAndHostPackages})
 		})
 	}
+	docker := cluster.Options{Containers: true, Runtime: "docker", Tree: tree, Log: t.Output()}
+	t.Run(modeName(docker), func(t *testing.T) {
+		s := newStage(t, docker)
+		s.play(scenario{"cold start", coldStart})
+		results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.SupervisorKilled)...)
+	})
+}
+
+// events plays what clients notice and returns what they noticed.
+func (s *stage) events(stories ...func(*cluster.Cluster) event.Event) []event.Result {
+	var results []event.Result
+	for _, tell := range stories {
+		e := tell(s.cluster)
+		s.play(scenario{e.Name, func(s *scene) {
+			result, err := event.Run(s.Context(), s.c, e, s)
+			results = append(results, result)
+			if err != nil {
+				s.Fatal(err)
+			}
+		}})
+	}
+	return results
 }
 
 func modeName(o cluster.Options) string {
-	if o.Containers {
+	switch {
+	case o.Runtime != "":
+		return o.Runtime
+	case o.Containers:
 		return "containers"
 	}
 	return "host packages"

@@ -34,6 +34,7 @@ const (
 // Options says what kind of cluster to bring up.
 type Options struct {
 	Containers  bool      // container_mode
+	Runtime     string    // container_runtime; "" leaves it to pgtwin, which takes podman
 	Notify      bool      // the clone has notify=true
 	Preferences bool      // location constraints for the promoted role: h1 before h2
 	Tree        string    // the tree that the hosts are installed from; see Tree
@@ -62,10 +63,27 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 			Write(ctx, h, PassFile, "postgres", 0o600, passFile(c.secret)),
 			Write(ctx, h, "/etc/pgtwin/pgtwin.toml", "root", 0o644, settings))
 	}
+	if o.Runtime == "docker" {
+		err = errors.Join(err, c.startDocker(ctx))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare the hosts: %w", err)
 	}
 	return c, nil
+}
+
+// startDocker starts dockerd, which the lab keeps off, and gives it the image that podman has.
+func (c *Cluster) startDocker(ctx context.Context) error {
+	const tar = "/usr/share/pgtwin-lab/postgres-17.tar"
+	for _, h := range c.Hosts() {
+		if _, err := h.Run(ctx, "systemctl", "start", "docker.service"); err != nil {
+			return fmt.Errorf("cannot start docker on %s: %w", h.Name(), err)
+		}
+		if _, err := h.Run(ctx, "docker", "import", "--change", "ENV PATH="+BinDir+":/usr/bin:/bin", tar, Image); err != nil {
+			return fmt.Errorf("cannot import the image on %s: %w", h.Name(), err)
+		}
+	}
+	return nil
 }
 
 // Containers says whether PostgreSQL runs in containers.
@@ -73,7 +91,10 @@ func (c *Cluster) Containers() bool { return c.options.Containers }
 
 // Mode is the container_mode in words.
 func (c *Cluster) Mode() string {
-	if c.options.Containers {
+	switch {
+	case c.options.Runtime != "":
+		return c.options.Runtime
+	case c.options.Containers:
 		return "containers"
 	}
 	return "host packages"

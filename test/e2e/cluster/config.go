@@ -14,7 +14,8 @@ primitive postgres-db ocf:heartbeat:pgtwin \
 	params pgdata="/var/lib/pgsql/data" container_mode="{{.Containers}}" pg_major_version="17" \
 		container_name="postgres-ha" container_image="localhost/postgres:17" rep_mode="sync" node_list="h1 h2" \
 		pgpassfile="/var/lib/pgsql/.pgpass" vip="{{.VIP}}" slot_name="ha_slot"
-		{{- if not .Containers}} pg_bindir="/usr/lib/postgresql/17/bin"{{end}} \
+		{{- if not .Containers}} pg_bindir="/usr/lib/postgresql/17/bin"{{end}}
+		{{- with .Runtime}} container_runtime="{{.}}"{{end}} \
 	op start timeout=120 interval=0 \
 	op stop timeout=120 interval=0 \
 	op promote timeout=120 interval=0 \
