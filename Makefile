@@ -70,7 +70,7 @@ unit: ## unit tests, with the race detector
 	$(GO) test -race ./...
 
 e2e: tree lab ## the scenarios, on real hosts
-	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/...
+	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/
 
 clean: ## remove what was built
 	rm -rf build bin

@@ -21,7 +21,7 @@ import (
 func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	// The socket's name is all that the usual answer needs of the instance.
 	i := config.Instance{Name: given(req, "container_name")}
-	answer, err := a.try(ctx, i, control.Status, patience(req))
+	answer, err := a.askUntilKnown(ctx, i, patience(req))
 	if err == nil && (answer.State.Role == ha.Primary || answer.State.Role == ha.Standby) {
 		return running(answer.State, req.Probe)
 	}
@@ -42,6 +42,24 @@ func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) 
 		return ocf.Success, errors.New(first(st.Warnings, "PostgreSQL does not answer"))
 	default:
 		return a.monitorDown(ctx, i, st.Phase)
+	}
+}
+
+// askUntilKnown asks again while PostgreSQL runs and does not answer: a server
+// that is slow for some seconds is not to be restarted.
+func (a *Agent) askUntilKnown(ctx context.Context, i config.Instance, patience time.Duration) (control.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		answer, err := control.Ask(ctx, config.ControlSocket(i.Name), control.Status)
+		if err != nil || answer.State.Role != ha.Unknown {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, nil
+		case <-time.After(500 * time.Millisecond):
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ type Follower struct {
 	GrownAt   LSN           // end of WAL when it became required
 	LostFor   time.Duration // since it last streamed
 	Leaving   bool          // it has declared itself behind and is about to stop
+	BehindFor time.Duration // since this primary knows it to be recorded as behind
 }
 
 // Verb is a kind of action.
@@ -176,7 +177,7 @@ func keepSync(f Facts) []Action {
 		case recorded && !member:
 			required = append(required, p.Node)
 		case recorded:
-		case member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing):
+		case member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(p, s):
 			required = slices.DeleteFunc(required, func(n string) bool { return n == p.Node })
 		case s.Leaving:
 		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && f.Quorate && p.Online:
@@ -193,6 +194,17 @@ func keepSync(f Facts) []Action {
 		actions = append(actions, Action{Verb: Require, Nodes: required, Why: "the standbys that commits wait for"})
 	}
 	return actions
+}
+
+// SplitPatience is longer than it takes Corosync to notice that the hosts have
+// lost sight of each other (the token timeout, 3 s by default).
+const SplitPatience = 4 * time.Second
+
+// settled says whether the record that a standby is behind is known to both
+// sides. One that was written in the moment of a split is on our side alone,
+// and the other side would promote the standby on the strength of the old one.
+func settled(p Membership, s Follower) bool {
+	return s.Leaving || !p.Online && !p.Unclean || s.BehindFor >= SplitPatience
 }
 
 // relaxable says whether commits may stop waiting for a recorded standby.

@@ -54,7 +54,7 @@ func downFacts(changes ...func(*Facts)) Facts {
 }
 
 func lost(d time.Duration) func(*Facts) {
-	return func(f *Facts) { f.Standbys = []Follower{{Node: "h2", LostFor: d}} }
+	return func(f *Facts) { f.Standbys = []Follower{{Node: "h2", LostFor: d, BehindFor: d}} }
 }
 func behind(f *Facts)     { f.Peers[0].InSync = 0 }
 func notWaited(f *Facts)  { f.Required = nil }
@@ -88,6 +88,10 @@ func TestDecide(t *testing.T) {
 		{"a standby just lost: commits wait", primaryFacts(lost(time.Second)), nil},
 		{"a standby lost for long: published before anything is relaxed", primaryFacts(lost(11 * time.Second)), []Verb{Publish}},
 		{"published: now commits stop waiting", primaryFacts(lost(11*time.Second), behind), []Verb{Require}},
+		{"published a moment ago: the hosts may have lost sight of each other just then", primaryFacts(lost(11*time.Second), behind, func(f *Facts) {
+			f.Standbys[0].BehindFor = time.Second
+		}), nil},
+		{"published and fenced: commits stop waiting at once", primaryFacts(lost(time.Second), behind, fenced), []Verb{Require}},
 		{"a fenced standby is published at once", primaryFacts(lost(time.Second), fenced), []Verb{Publish}},
 		{"an unclean standby: commits wait however long it takes", primaryFacts(lost(time.Hour), unclean), nil},
 		{"an unclean standby, already published: commits wait all the same", primaryFacts(lost(time.Hour), unclean, behind), nil},

@@ -118,16 +118,21 @@ func (s *Supervisor) followers(f ha.Facts) []ha.Follower {
 	for _, node := range f.Peers {
 		p := s.peer(node.Node)
 		follower := ha.Follower{Node: node.Node}
-		if sender := s.sender(node.Node); sender != nil {
+		sender := s.sender(node.Node)
+		if sender != nil {
 			follower.Streaming = sender.State == "streaming"
 			follower.Waited = sender.SyncState == "sync" || sender.SyncState == "quorum"
 			follower.Flushed = sender.Flushed
-			follower.Leaving = p.leaving == sender.PID
 		}
+		// Until it comes back on another connection.
+		follower.Leaving = p.leaving != 0 && (sender == nil || sender.PID == p.leaving)
 		if follower.Streaming {
 			p.streamed = s.seen.at
 		}
 		follower.LostFor = s.seen.at.Sub(p.streamed)
+		if !p.behind.IsZero() {
+			follower.BehindFor = s.seen.at.Sub(p.behind)
+		}
 		if !slices.Contains(f.Required, node.Node) {
 			p.grownAt = 0
 		} else if p.grownAt == 0 {

@@ -37,7 +37,8 @@ type peer struct {
 	streamed time.Time // last seen streaming
 	grownAt  ha.LSN    // end of WAL when commits began to wait for it
 	recorded bool
-	leaving  int // pid of the walsender whose standby has released us
+	behind   time.Time // since when it is known to be recorded as behind
+	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
 }
 
 // observe looks at the processes, PostgreSQL and our own files.
@@ -230,7 +231,11 @@ func (s *Supervisor) noteReleases(view clusterView) {
 		if p.recorded && !recorded {
 			p.leaving = s.senderPID(node.Node)
 		}
+		if recorded {
+			p.leaving = 0
+		}
 		p.recorded = recorded
+		p.behind = firstTime(p.behind, !recorded)
 	}
 }
 
