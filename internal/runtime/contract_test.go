@@ -94,7 +94,7 @@ func (f *fixture) spec(name string, args ...string) Spec {
 		Slice: "pgtwin-contract.slice", Unit: "pgtwin@contract.service",
 		Mounts: []Mount{
 			{Source: f.dir, Target: f.dir},
-			{Source: filepath.Join(f.opts.BinDir, "probe"), Target: "/usr/local/bin/probe", ReadOnly: true},
+			{Source: filepath.Join(f.opts.BinDir, "probe"), Target: "/usr/bin/probe", ReadOnly: true},
 		},
 	}
 	if f.sub.container {

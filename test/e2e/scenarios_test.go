@@ -58,6 +58,7 @@ func TestScenarios(t *testing.T) {
 	t.Run(modeName(docker), func(t *testing.T) {
 		s := newStage(t, docker)
 		s.play(scenario{"cold start", coldStart})
+		s.play(scenario{"adapters", adapters})
 		results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.SupervisorKilled)...)
 	})
 }
