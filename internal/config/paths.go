@@ -62,6 +62,10 @@ func IdentConf(name string) string { return filepath.Join(ConfDir(name), "pg_ide
 // data directory must not be started.
 func MarkerFile(name string) string { return filepath.Join(StateDir(name), "half-done") }
 
+// FounderFile exists while no promotion is recorded and the data were a
+// primary's when they were taken over.
+func FounderFile(name string) string { return filepath.Join(StateDir(name), "founder") }
+
 // CrashFile counts the crashes of the database.
 func CrashFile(name string) string { return filepath.Join(StateDir(name), "crashes.json") }
 

@@ -111,10 +111,11 @@ func asStandby(f Facts) []Action {
 	var actions []Action
 	verdict := Promotable(f.Candidate)
 	switch {
+	// The score is also the claim by which another host sees that there are two.
+	case f.Epoch.Number == 0 && f.Founder:
+		actions = score(f, AdoptScore, verdict.Why)
 	case !verdict.OK:
 		actions = score(f, Minus, verdict.Why)
-	case f.Epoch.Number == 0:
-		actions = score(f, AdoptScore, verdict.Why)
 	default:
 		actions = score(f, EligibleScore, verdict.Why)
 	}
@@ -136,9 +137,7 @@ func asDown(f Facts) []Action {
 		return []Action{{Verb: Yield, Node: Successor(f.Candidate), Why: Successor(f.Candidate) + " holds every acknowledged commit"}}
 	case f.Died:
 		return []Action{{Verb: Fail, Why: "PostgreSQL died"}}
-	case f.Waiting && f.Epoch.Number == 0 && f.HasData:
-		return score(f, AdoptScore, "a database that no promotion is recorded of")
-	case f.Waiting && f.Epoch.Number == 0:
+	case f.Waiting && f.Epoch.Number == 0 && !f.HasData:
 		return score(f, FoundScore, "may found the cluster")
 	// Should the other host fail to promote, this one is still complete.
 	case f.Waiting && f.HasData && f.Epoch.Node == f.Self.Node && !f.Unsound:

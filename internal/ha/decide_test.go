@@ -61,6 +61,7 @@ func notWaited(f *Facts)  { f.Required = nil }
 func noQuorum(f *Facts)   { f.Quorate = false }
 func noFencing(f *Facts)  { f.Fencing = false }
 func async(f *Facts)      { f.Sync, f.Required = false, nil }
+func unrecorded(f *Facts) { f.Epoch, f.Self.InSync, f.Founder = Epoch{}, 0, true }
 func leaving(f *Facts)    { f.Standbys[0].Leaving = true }
 func unclean(f *Facts)    { f.Peers[0].Online, f.Peers[0].Unclean = false, true }
 func fenced(f *Facts)     { f.Peers[0].Online = false }
@@ -115,6 +116,7 @@ func TestDecide(t *testing.T) {
 
 		{"a standby with its score has nothing to do", standbyFacts(), nil},
 		{"a standby that is behind may not be promoted", standbyFacts(func(f *Facts) { f.Self.InSync = 0 }), []Verb{SetScore}},
+		{"data of a primary without a record claim the role", standbyFacts(unrecorded), []Verb{SetScore}},
 		{"a standby follows the new primary", standbyFacts(func(f *Facts) { f.Upstream = "h3" }), []Verb{Follow}},
 		{"a standby that does not get onto the primary's history is brought back", standbyFacts(func(f *Facts) {
 			f.History, f.DivergedFor = History{Timeline: 1}, 6*time.Second
@@ -173,7 +175,12 @@ func TestPromotable(t *testing.T) {
 		{"another cluster's data", candidate(func(f *Facts) { f.System = 1 }), false},
 		{"a history without the recorded promotion", candidate(func(f *Facts) { f.History = History{Timeline: 11, Parents: []Switch{{1, 0x2000000}}} }), false},
 		{"a later timeline of the recorded history", candidate(func(f *Facts) { f.History = History{Timeline: 11, Parents: []Switch{{1, 0x3000060}, {9, 0x8000000}}} }), true},
-		{"nothing recorded yet", candidate(func(f *Facts) { f.Epoch, f.Self.InSync = Epoch{}, 0 }), true},
+		{"nothing recorded yet, the data of a primary", candidate(unrecorded), true},
+		{"nothing recorded yet, the data of a standby", candidate(unrecorded, func(f *Facts) { f.Founder = false }), false},
+		{"nothing recorded yet, the data of a standby, forced", candidate(unrecorded, func(f *Facts) { f.Founder, f.Force = false, true }), true},
+		{"nothing recorded yet, two hosts with the data of a primary", candidate(unrecorded, func(f *Facts) {
+			f.Peers[0].Online, f.Peers[0].Score = true, AdoptScore
+		}), false},
 		{"the last primary itself", candidate(func(f *Facts) { f.Epoch.Node, f.Self.InSync = "h2", 0 }), true},
 		{"the last primary, whose recorded promotion did not take effect", candidate(func(f *Facts) {
 			f.Epoch.Node, f.Self.InSync, f.History = "h2", 0, History{Timeline: 1}

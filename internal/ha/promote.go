@@ -15,6 +15,7 @@ type Candidate struct {
 	System   uint64
 	History  History // of the timeline that this server is on
 	Replayed LSN     // how far this server has replayed
+	Founder  bool    // while nothing is recorded: the data were a primary's when they were taken over
 	Force    bool    // the administrator accepts what is lost
 }
 
@@ -49,7 +50,7 @@ func Promotable(c Candidate) Verdict {
 		}
 	}
 	if c.Epoch.Number == 0 {
-		return yes("no promotion is recorded yet")
+		return mayFound(c)
 	}
 	if c.System != c.Epoch.System {
 		return no("the data belong to another cluster: system identifier %d, recorded is %d", c.System, c.Epoch.System)
@@ -66,6 +67,24 @@ func Promotable(c Candidate) Verdict {
 		return yes("force_promotion: commits acknowledged after %s on timeline %d may be lost", c.Replayed, c.History.Timeline)
 	}
 	return no("commits acknowledged in epoch %d may be missing here; %s", c.Epoch.Number, holders(c))
+}
+
+// mayFound is for data that were there before any record: nobody knows which
+// host has the latest. What was a standby's may lack commits, and of two
+// primaries' data one has to go.
+func mayFound(c Candidate) Verdict {
+	if c.Force {
+		return yes("no promotion is recorded, force_promotion: commits of another host may be lost")
+	}
+	if !c.Founder {
+		return no("no promotion is recorded, and the data here were a standby's: start the host that was primary, or set force_promotion")
+	}
+	for _, p := range c.Peers {
+		if p.Online && p.Scored && p.Score == AdoptScore {
+			return no("no promotion is recorded, and %s has data of a primary, too: empty the data directory of one host", p.Node)
+		}
+	}
+	return yes("no promotion is recorded yet")
 }
 
 // holdsEpoch compares histories, not timeline numbers: a stale server that was

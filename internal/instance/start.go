@@ -22,6 +22,9 @@ var errNotYet = errors.New("PostgreSQL does not take connections yet")
 
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
+	if err := a.noteOrigin(arrival); err != nil {
+		return err
+	}
 	if err := a.readyData(); err != nil {
 		return err
 	}
@@ -42,6 +45,23 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 		return errors.Join(err, a.abandon(ctx))
 	}
 	return a.handOver(ctx, started)
+}
+
+// noteOrigin keeps, until the first promotion is recorded, whether the data
+// were a primary's: from its first start here on every server is a standby.
+func (a *Activation) noteOrigin(arrival ha.Arrival) error {
+	path := config.FounderFile(a.Instance.Name)
+	if arrival.Epoch.Number > 0 {
+		return removeFile(path)
+	}
+	standby, err := pg.HasStandbySignal(a.Instance.PGData)
+	if err != nil || standby || arrival.Ended == ha.Replaying {
+		return err
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return fmt.Errorf("cannot note that the data are a primary's: %w", err)
+	}
+	return nil
 }
 
 // readyData leaves the data directory as a start wants it: as a standby's, and

@@ -1,10 +1,12 @@
 package supervisor
 
 import (
+	"os"
 	"slices"
 	"time"
 
 	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
 	"pgtwin/internal/control"
 	"pgtwin/internal/ha"
 	"pgtwin/internal/pg"
@@ -34,6 +36,7 @@ func (s *Supervisor) candidate() ha.Candidate {
 		System:   s.seen.look.System,
 		History:  s.currentHistory(),
 		Replayed: s.seen.look.Replayed,
+		Founder:  s.view.Epoch.Number == 0 && exists(config.FounderFile(s.Instance.Name)),
 		Force:    s.Instance.ForcePromotion,
 	}
 	for _, node := range s.view.Nodes {
@@ -142,6 +145,11 @@ func (s *Supervisor) followers(f ha.Facts) []ha.Follower {
 		all = append(all, follower)
 	}
 	return all
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // firstTime keeps the time since when a condition holds, zero while it does

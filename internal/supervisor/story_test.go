@@ -94,6 +94,7 @@ func startStandby(t *testing.T) (*Supervisor, *memory) {
 	must(t, err)
 	_, err = pg.WriteConf(config.ConfDir(i.Name), settings, uid, gid)
 	must(t, err)
+	must(t, os.WriteFile(config.FounderFile(i.Name), nil, 0o600))
 	must(t, control.WriteJSON(config.ProgressFile(i.Name), control.Progress{Phase: control.PhaseRunning}, 0o644))
 	must(t, os.WriteFile(config.Intent(i.Name), []byte(control.IntentRun), 0o644))
 
@@ -162,7 +163,11 @@ func TestWithoutTheRecordThereIsNoPromotion(t *testing.T) {
 		change func()
 		says   string
 	}{
-		{"no quorum", func() { m.view.Quorate = false }, "no quorum"},
+		{"the data of a standby", func() { must(t, os.Remove(config.FounderFile(s.Instance.Name))) }, "were a standby's"},
+		{"no quorum", func() {
+			must(t, os.WriteFile(config.FounderFile(s.Instance.Name), nil, 0o600))
+			m.view.Quorate = false
+		}, "no quorum"},
 		{"an unclean peer", func() { m.view.Quorate, m.view.Nodes[1].Unclean = true, true }, "h2 may be running"},
 		{"a record that fails", func() { m.view.Nodes[1].Unclean, m.refuse = false, errors.New("no CIB") }, "no CIB"},
 	}
