@@ -56,7 +56,7 @@ func (c *Cluster) AwaitPrimary(ctx context.Context, h *lab.Host) (*lab.Host, err
 			ask = time.Now().Add(crmPause)
 		}
 		if time.Now().Before(ask) {
-			return errors.New("Pacemaker has not been asked yet")
+			return errors.New("crm_mon has not been asked yet")
 		}
 		ask = time.Now().Add(crmPause)
 		view, err := c.View(ctx)
