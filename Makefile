@@ -21,7 +21,7 @@ export LC_ALL  := C
 
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X pgtwin/internal/cli.Version=$(VERSION)'
 
-.PHONY: all build lab setup install tree demo test check unit e2e soak clean help
+.PHONY: all build lab setup install tree demo test check unit e2e clean help
 
 all: build
 

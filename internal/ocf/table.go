@@ -87,9 +87,9 @@ where the file system has them. This needs the space for both. false: it is remo
 			Long: `File in libpq's format (.pgpass) with the user and password for replication. It is read and never changed. Empty:
 replication has to get along without a password.`},
 		{Name: "replication_failure_threshold", Type: Integer, Default: "5", Min: 1, Max: math.MaxInt32, Reloadable: true,
-			Short: "Patience with a standby that does not stream",
-			Long: `After this many looks in a row at a standby that runs and does not stream, its data directory is repaired: rewound,
-or copied anew.`},
+			Short: "Without effect",
+			Long: `Accepted for existing configurations and without effect. A standby that is not on the primary's history is reported
+to Pacemaker after five seconds, and its next start rewinds it or copies it anew.`},
 		{Name: "vip", Type: String, Reloadable: true, parse: optional(Address),
 			Short: "Virtual address of the primary",
 			Long: `Address under which clients reach the primary, shown in status. The address itself is a resource of its own,
