@@ -127,3 +127,49 @@ func NextTimeline(current, highest Timeline, index, n int) (next Timeline, reser
 	}
 	return next, reserved
 }
+
+// Promotion is what is recorded, in one step, before a promotion takes effect.
+type Promotion struct {
+	Epoch    Epoch
+	InSync   map[string]int // of every node: the one promoted is complete, all others are behind
+	Reserved []Timeline     // the numbers that PostgreSQL must find used
+}
+
+// NextPromotion is the promotion of the candidate, on timelines that no other
+// host of the cluster begins.
+func NextPromotion(c Candidate) Promotion {
+	index := 0
+	p := Promotion{InSync: map[string]int{}}
+	for _, peer := range c.Peers {
+		if peer.ID < c.Self.ID {
+			index++
+		}
+		p.InSync[peer.Node] = 0
+	}
+	next, reserved := NextTimeline(c.History.Timeline, c.Epoch.Highest, index, len(c.Peers)+1)
+	p.Epoch = Epoch{
+		Number: c.Epoch.Number + 1, System: c.System, Timeline: next, Highest: next, Switch: c.Replayed, Node: c.Self.Node,
+	}
+	p.InSync[c.Self.Node] = p.Epoch.Number
+	p.Reserved = reserved
+	return p
+}
+
+// CheckPublish says why the record that a asks for may no longer be written,
+// judged by a view that was read after a was decided; nil if it may.
+func CheckPublish(a Action, c Candidate) error {
+	switch {
+	case !c.Quorate:
+		return fmt.Errorf("cannot record that %s changed: this part of the cluster has no quorum", a.Node)
+	case c.Epoch.Node != c.Self.Node:
+		return fmt.Errorf("cannot record that %s changed: %s is the primary by now", a.Node, c.Epoch.Node)
+	case a.Number > 0 && c.Epoch.Number != a.Number:
+		return fmt.Errorf("cannot record that %s is complete: the epoch is %d by now", a.Node, c.Epoch.Number)
+	}
+	for _, p := range c.Peers {
+		if p.Node == a.Node && p.Unclean && c.Fencing && a.Number == 0 {
+			return fmt.Errorf("cannot record that %s is behind: by now it may be running out of our sight", a.Node)
+		}
+	}
+	return nil
+}

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,27 +52,16 @@ func (s *Supervisor) publish(ctx context.Context, a ha.Action) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
-	if !s.view.Quorate {
-		return fmt.Errorf("cannot record that %s changed: this part of the cluster has no quorum", a.Node)
+	if err := ha.CheckPublish(a, s.candidate()); err != nil {
+		return err
 	}
-	if s.view.Epoch.Number != a.Number && a.Number > 0 {
-		return fmt.Errorf("cannot record that %s is complete: the epoch is %d by now", a.Node, s.view.Epoch.Number)
-	}
-	if a.Number == 0 && s.view.Fencing && s.isUnclean(a.Node) {
-		return fmt.Errorf("cannot record that %s is behind: by now it may be running out of our sight", a.Node)
-	}
-	s.peer(a.Node).recorded = a.Number > 0
-	s.peer(a.Node).behind = time.Time{} // counted from when the record is there
+	s.memory.Publishing(time.Now(), a.Node, a.Number)
 	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{a.Node: a.Number}}); err != nil {
 		return err
 	}
 	s.known(a.Node, func(m *ha.Membership) { m.InSync = a.Number })
-	s.peer(a.Node).behind = firstTime(time.Time{}, a.Number == 0)
+	s.memory.Published(time.Now(), a.Node, a.Number)
 	return nil
-}
-
-func (s *Supervisor) isUnclean(node string) bool {
-	return slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool { return m.Node == node && m.Unclean })
 }
 
 // setScore sets this host's promotion score.

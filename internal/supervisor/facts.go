@@ -12,8 +12,6 @@ import (
 	"pgtwin/internal/pg"
 )
 
-type clusterView = cluster.View
-
 // self is this node as the cluster knows it.
 func (s *Supervisor) self() ha.Membership {
 	for _, node := range s.view.Nodes {
@@ -39,12 +37,12 @@ func (s *Supervisor) candidate() ha.Candidate {
 		Founder:  s.view.Epoch.Number == 0 && exists(config.FounderFile(s.Instance.Name)),
 		Force:    s.Instance.ForcePromotion,
 	}
-	for _, node := range s.view.Nodes {
-		if node.Node != s.Instance.Node {
-			c.Peers = append(c.Peers, node)
-		}
-	}
+	c.Peers = others(s.view, s.Instance.Node)
 	return c
+}
+
+func others(view cluster.View, self string) []ha.Membership {
+	return slices.DeleteFunc(slices.Clone(view.Nodes), func(m ha.Membership) bool { return m.Node == self })
 }
 
 // currentHistory is the history of the timeline that the server is on. Until
@@ -93,7 +91,7 @@ func (s *Supervisor) facts() ha.Facts {
 	}
 	if s.seen.role == ha.Primary {
 		f.Required = s.required()
-		f.Standbys = s.followers(f)
+		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), f.Required, s.seen.look.Written)
 	}
 	s.diverged = firstTime(s.diverged, s.isDiverged(f))
 	if !s.diverged.IsZero() {
@@ -115,34 +113,16 @@ func (s *Supervisor) isDiverged(f ha.Facts) bool {
 		slices.ContainsFunc(f.Peers, func(p ha.Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score > 0 })
 }
 
-// followers is the primary's view of its peers, and how long it has lasted.
-func (s *Supervisor) followers(f ha.Facts) []ha.Follower {
-	var all []ha.Follower
-	for _, node := range f.Peers {
-		p := s.peer(node.Node)
-		follower := ha.Follower{Node: node.Node}
-		sender := s.sender(node.Node)
-		if sender != nil {
-			follower.Streaming = sender.State == "streaming"
-			follower.Waited = sender.SyncState == "sync" || sender.SyncState == "quorum"
-			follower.Flushed = sender.Flushed
+// senders are the peers' connections, by node.
+func (s *Supervisor) senders() map[string]ha.Sender {
+	all := map[string]ha.Sender{}
+	for _, node := range s.view.Nodes {
+		if w := s.sender(node.Node); w != nil {
+			all[node.Node] = ha.Sender{
+				PID: w.PID, Streaming: w.State == "streaming", Flushed: w.Flushed,
+				Waited: w.SyncState == "sync" || w.SyncState == "quorum",
+			}
 		}
-		// Until it comes back on another connection.
-		follower.Leaving = p.leaving != 0 && (sender == nil || sender.PID == p.leaving)
-		if follower.Streaming {
-			p.streamed = s.seen.at
-		}
-		follower.LostFor = s.seen.at.Sub(p.streamed)
-		if !p.behind.IsZero() {
-			follower.BehindFor = s.seen.at.Sub(p.behind)
-		}
-		if !slices.Contains(f.Required, node.Node) {
-			p.grownAt = 0
-		} else if p.grownAt == 0 {
-			p.grownAt = s.seen.look.Written
-		}
-		follower.GrownAt = p.grownAt
-		all = append(all, follower)
 	}
 	return all
 }

@@ -11,7 +11,7 @@ import (
 // Look is one look at the instance without a supervisor, for the agent when
 // the supervisor does not answer.
 func Look(ctx context.Context, i config.Instance, log *slog.Logger) control.State {
-	s := &Supervisor{Instance: i, Log: log, peers: map[string]*peer{}}
+	s := &Supervisor{Instance: i, Log: log}
 	defer s.disconnect()
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.background.Wait()

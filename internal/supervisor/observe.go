@@ -32,15 +32,6 @@ type observation struct {
 	news     bool       // something changed that the cluster's view should be fresh for
 }
 
-// peer is what the supervisor remembers of another host while it is primary.
-type peer struct {
-	streamed time.Time // last seen streaming
-	grownAt  ha.LSN    // end of WAL when commits began to wait for it
-	recorded bool
-	behind   time.Time // since when it is known to be recorded as behind
-	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
-}
-
 // observe looks at the processes, PostgreSQL and our own files.
 func (s *Supervisor) observe(ctx context.Context) {
 	before := s.seen
@@ -219,33 +210,6 @@ func readCrashes(name string) (c crashes, err error) {
 	return c, err
 }
 
-// noteReleases finds the standbys that have declared themselves behind: the
-// record is gone and it was not us who took it back.
-func (s *Supervisor) noteReleases(view clusterView) {
-	for _, node := range view.Nodes {
-		if node.Node == s.Instance.Node {
-			continue
-		}
-		p := s.peer(node.Node)
-		recorded := view.Epoch.Number > 0 && node.InSync == view.Epoch.Number
-		if p.recorded && !recorded {
-			p.leaving = s.senderPID(node.Node)
-		}
-		if recorded {
-			p.leaving = 0
-		}
-		p.recorded = recorded
-		p.behind = firstTime(p.behind, !recorded)
-	}
-}
-
-func (s *Supervisor) peer(node string) *peer {
-	if s.peers[node] == nil {
-		s.peers[node] = &peer{streamed: time.Now()}
-	}
-	return s.peers[node]
-}
-
 // sender is the connection of a node's standby, nil without one.
 func (s *Supervisor) sender(node string) *pg.Walsender {
 	name := config.ApplicationNameOf(s.Instance, node)
@@ -255,13 +219,6 @@ func (s *Supervisor) sender(node string) *pg.Walsender {
 		}
 	}
 	return nil
-}
-
-func (s *Supervisor) senderPID(node string) int {
-	if sender := s.sender(node); sender != nil {
-		return sender.PID
-	}
-	return -1
 }
 
 // required lists the nodes in synchronous_standby_names as in force.

@@ -20,7 +20,6 @@ func supervising(role ha.Role, nodes ...string) *Supervisor {
 	s := &Supervisor{
 		Instance: config.Instance{Name: "db", Node: "h1", SlotName: "ha_slot", RepMode: "sync"},
 		Log:      slog.New(slog.DiscardHandler),
-		peers:    map[string]*peer{},
 		viewAt:   time.Now(),
 		view:     cluster.View{Quorate: true, Fencing: true, Epoch: ha.Epoch{Number: 7, Timeline: 9, Node: "h1"}},
 		seen: observation{at: time.Now(), role: role, intent: control.IntentRun,
@@ -36,6 +35,11 @@ func supervising(role ha.Role, nodes ...string) *Supervisor {
 func (s *Supervisor) streams(node string, pid int) {
 	s.seen.look.Walsenders = append(s.seen.look.Walsenders,
 		pg.Walsender{ApplicationName: node, PID: pid, State: "streaming", SyncState: "sync", Flushed: 0x5000, Replayed: 0x4000})
+}
+
+// reads takes over the view as refresh does.
+func (s *Supervisor) reads() {
+	s.memory.Read(s.seen.at, s.view.Epoch, others(s.view, s.Instance.Node), s.senders())
 }
 
 func TestRequiredNodesAreMatchedExactly(t *testing.T) {
@@ -110,12 +114,12 @@ func TestAStandbyThatDeclaresItselfBehindIsLeaving(t *testing.T) {
 	s := supervising(ha.Primary, "h2")
 	s.streams("h2", 11)
 	leaving := func() bool { return s.facts().Standbys[0].Leaving }
-	s.noteReleases(s.view)
+	s.reads()
 	if leaving() {
 		t.Error("leaving while it is recorded")
 	}
 	s.view.Nodes[1].InSync = 0
-	s.noteReleases(s.view)
+	s.reads()
 	if !leaving() {
 		t.Error("not leaving although its record is gone")
 	}
@@ -128,10 +132,10 @@ func TestAStandbyThatDeclaresItselfBehindIsLeaving(t *testing.T) {
 func TestAStandbyThatThePrimaryDeclaresBehindIsNotLeaving(t *testing.T) {
 	s := supervising(ha.Primary, "h2")
 	s.streams("h2", 11)
-	s.noteReleases(s.view)
-	s.peer("h2").recorded = false // as publish does before it writes
+	s.reads()
+	s.memory.Publishing(s.seen.at, "h2", 0)
 	s.view.Nodes[1].InSync = 0
-	s.noteReleases(s.view)
+	s.reads()
 	if s.facts().Standbys[0].Leaving {
 		t.Error("leaving")
 	}

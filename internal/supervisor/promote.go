@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"pgtwin/internal/cluster"
@@ -32,25 +31,22 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if !verdict.OK {
 		return fmt.Errorf("not promoted: %s", verdict.Why)
 	}
-	epoch, reserved, err := s.nextEpoch()
-	if err != nil {
-		return err
-	}
-	s.Log.Info(fmt.Sprintf("promoting to timeline %d: %s", epoch.Timeline, verdict.Why), "PGTWIN_EPOCH", epoch.Number)
-	if err := s.recordEpoch(ctx, epoch); err != nil {
+	next := ha.NextPromotion(s.candidate())
+	s.Log.Info(fmt.Sprintf("promoting to timeline %d: %s", next.Epoch.Timeline, verdict.Why), "PGTWIN_EPOCH", next.Epoch.Number)
+	if err := s.record(ctx, next); err != nil {
 		return fmt.Errorf("not promoted: %w", err)
 	}
 	if err := s.configure(ctx, "", nil); err != nil {
 		return err
 	}
-	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), reserved); err != nil {
+	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), next.Reserved); err != nil {
 		return err
 	}
 	if err := s.conn.Promote(ctx); err != nil {
 		return err
 	}
 	s.observe(ctx)
-	return s.confirm(epoch)
+	return s.confirm(next.Epoch)
 }
 
 // awaitServer waits until PostgreSQL answers. Where the activation waits to be
@@ -79,37 +75,15 @@ func (s *Supervisor) awaitServer(ctx context.Context) error {
 	}
 }
 
-func (s *Supervisor) nextEpoch() (ha.Epoch, []ha.Timeline, error) {
-	index := slices.IndexFunc(s.view.Nodes, func(n ha.Membership) bool { return n.Node == s.Instance.Node })
-	if index < 0 {
-		return ha.Epoch{}, nil, fmt.Errorf("not promoted: %s is not a node of the cluster", s.Instance.Node)
-	}
-	look := s.seen.look
-	next, reserved := ha.NextTimeline(s.currentHistory().Timeline, s.view.Epoch.Highest, index, len(s.view.Nodes))
-	return ha.Epoch{
-		Number:   s.view.Epoch.Number + 1,
-		System:   look.System,
-		Timeline: next,
-		Highest:  next,
-		Switch:   look.Replayed,
-		Node:     s.Instance.Node,
-	}, reserved, nil
-}
-
-func (s *Supervisor) recordEpoch(ctx context.Context, epoch ha.Epoch) error {
-	record := cluster.Record{Epoch: &epoch, InSync: map[string]int{}}
-	for _, node := range s.view.Nodes {
-		record.InSync[node.Node] = 0
-	}
-	record.InSync[s.Instance.Node] = epoch.Number
-	if err := s.Cluster.Write(ctx, s.view, record); err != nil {
+func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
+	if err := s.Cluster.Write(ctx, s.view, cluster.Record{Epoch: &next.Epoch, InSync: next.InSync}); err != nil {
 		return err
 	}
-	s.view.Epoch = epoch
+	s.view.Epoch = next.Epoch
 	for i := range s.view.Nodes {
-		s.view.Nodes[i].InSync = record.InSync[s.view.Nodes[i].Node]
+		s.view.Nodes[i].InSync = next.InSync[s.view.Nodes[i].Node]
 	}
-	s.peers = map[string]*peer{}
+	s.memory.Forget()
 	return nil
 }
 

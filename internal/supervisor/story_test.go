@@ -114,7 +114,7 @@ func startStandby(t *testing.T) (*Supervisor, *memory) {
 	m := &memory{view: cluster.View{Quorate: true, Fencing: true,
 		Nodes: []ha.Membership{{Node: "h1", ID: 1, Online: true}, {Node: "h2", ID: 2, Online: true}}}}
 	s := &Supervisor{Instance: i, Cluster: m, Log: slog.New(slog.DiscardHandler)}
-	s.credential, s.peers, s.deaths, s.changed = credential, map[string]*peer{}, make(chan postmaster.Process, 1), time.Now()
+	s.credential, s.deaths, s.changed = credential, make(chan postmaster.Process, 1), time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() { cancel(); s.disconnect(); s.background.Wait() })
 	s.observe(ctx)

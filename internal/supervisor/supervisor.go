@@ -60,7 +60,7 @@ type Supervisor struct {
 	seen     observation
 	view     cluster.View
 	viewAt   time.Time // zero: read at the next look
-	peers    map[string]*peer
+	memory   ha.Memory
 	history  ha.History
 	settled  bool
 	yielded  time.Time // when this host stood back after a crash
@@ -106,7 +106,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) begin() (err error) {
 	s.requests = make(chan request)
 	s.deaths = make(chan postmaster.Process, 1)
-	s.peers = map[string]*peer{}
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -224,8 +223,9 @@ func (s *Supervisor) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.noteReleases(view)
-	s.view, s.viewAt = view, time.Now()
+	now := time.Now()
+	s.memory.Read(now, view.Epoch, others(view, s.Instance.Node), s.senders())
+	s.view, s.viewAt = view, now
 	return nil
 }
 

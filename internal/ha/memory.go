@@ -1,0 +1,116 @@
+package ha
+
+import (
+	"slices"
+	"time"
+)
+
+// Sender is a peer's connection as a primary sees it (pg_stat_replication).
+type Sender struct {
+	PID       int
+	Streaming bool
+	Waited    bool // PostgreSQL waits for it: sync_state sync or quorum
+	Flushed   LSN
+}
+
+// Memory is what a primary remembers of its peers from one look to the next.
+// The zero value remembers nothing. The times come from the caller, all from
+// one clock.
+type Memory struct {
+	peers map[string]*remembered
+}
+
+type remembered struct {
+	streamed time.Time // last seen streaming
+	grownAt  LSN       // end of WAL when commits began to wait for it
+	recorded bool
+	behind   time.Time // since when it is known to be recorded as behind
+	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
+}
+
+// of starts a memory with the present: a peer not looked at yet is not lost.
+func (m *Memory) of(node string, now time.Time) *remembered {
+	if m.peers == nil {
+		m.peers = map[string]*remembered{}
+	}
+	if m.peers[node] == nil {
+		m.peers[node] = &remembered{streamed: now}
+	}
+	return m.peers[node]
+}
+
+// Forget is for a promotion: what was known of the peers is of the past.
+func (m *Memory) Forget() { m.peers = nil }
+
+// Read compares what is recorded of the peers with what was recorded before. A
+// record that is gone and that was not taken back here is a standby's own: it
+// has declared itself behind and is about to stop.
+func (m *Memory) Read(now time.Time, epoch Epoch, peers []Membership, senders map[string]Sender) {
+	for _, node := range peers {
+		p := m.of(node.Node, now)
+		recorded := epoch.Number > 0 && node.InSync == epoch.Number
+		if p.recorded && !recorded {
+			p.leaving = -1
+			if sender, ok := senders[node.Node]; ok {
+				p.leaving = sender.PID
+			}
+		}
+		if recorded {
+			p.leaving = 0
+		}
+		p.recorded = recorded
+		p.behindSince(now, !recorded)
+	}
+}
+
+// Publishing is called before a record is written here, so that the change is
+// not taken for the peer's own.
+func (m *Memory) Publishing(now time.Time, node string, number int) {
+	p := m.of(node, now)
+	p.recorded, p.behind = number > 0, time.Time{}
+}
+
+// Published is called when the record is known to be there.
+func (m *Memory) Published(now time.Time, node string, number int) {
+	m.of(node, now).behindSince(now, number == 0)
+}
+
+func (p *remembered) behindSince(now time.Time, behind bool) {
+	switch {
+	case !behind:
+		p.behind = time.Time{}
+	case p.behind.IsZero():
+		p.behind = now
+	}
+}
+
+// Followers is the primary's view of its peers, and how long it has lasted.
+// Written is the end of WAL.
+func (m *Memory) Followers(now time.Time, peers []Membership, senders map[string]Sender, required []string, written LSN) []Follower {
+	var all []Follower
+	for _, node := range peers {
+		p := m.of(node.Node, now)
+		sender, connected := senders[node.Node]
+		if sender.Streaming {
+			p.streamed = now
+		}
+		switch {
+		case !slices.Contains(required, node.Node):
+			p.grownAt = 0
+		case p.grownAt == 0:
+			p.grownAt = written
+		}
+		f := Follower{
+			Node: node.Node, Streaming: sender.Streaming, Waited: sender.Waited, Flushed: sender.Flushed,
+			GrownAt: p.grownAt,
+			LostFor: now.Sub(p.streamed),
+			// Until it comes back on another connection.
+			Leaving: p.leaving != 0 && (!connected || sender.PID == p.leaving),
+		}
+		if !p.behind.IsZero() {
+			f.BehindFor = now.Sub(p.behind)
+		}
+		all = append(all, f)
+	}
+	return all
+}
