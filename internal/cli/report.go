@@ -32,7 +32,7 @@ type Report struct {
 	Primary     string     `json:"primary,omitempty"`
 	Resource    string     `json:"resource,omitempty"` // of Pacemaker
 	Epoch       *Epoch     `json:"epoch"`
-	RepMode     string     `json:"rep_mode,omitempty"` // sync or async
+	RepMode     string     `json:"rep_mode,omitempty"` // sync, async or strict
 	Fencing     *bool      `json:"fencing"`            // the cluster can fence
 	Quorum      *bool      `json:"quorum"`             // of this host's part of the cluster
 	Maintenance bool       `json:"maintenance"`

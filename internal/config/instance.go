@@ -22,7 +22,7 @@ type Instance struct {
 	User            string   // owner of the server process and database superuser (pguser)
 	ApplicationName string   // this node's name in replication; ApplicationNameOf has the others'
 	ApplicationBase string   // application_name as given; "" = the names of the nodes
-	RepMode         string   // sync or async
+	RepMode         string   // sync, async or strict
 	Nodes           []string // node_list; empty: the nodes of the cluster
 	PassFile        string
 	BinDir          string // host mode: directory of postgres, initdb, ...

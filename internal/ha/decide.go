@@ -10,7 +10,7 @@ import (
 type Facts struct {
 	Candidate // this node, as if it were to be promoted
 
-	Sync        bool          // rep_mode=sync
+	Mode        Mode
 	SyncTimeout time.Duration // how long commits wait for a standby that is lost but not down
 	MaxLag      int64         // rep_mode=async: bytes a promotable standby may be behind; < 0: no limit
 	Waiting     bool          // the activation waits to be chosen or for another host
@@ -24,6 +24,16 @@ type Facts struct {
 	Upstream    string // standby: the node it is configured to follow
 	DivergedFor time.Duration
 }
+
+// Mode is what a commit waits for (rep_mode).
+type Mode string
+
+// The modes.
+const (
+	Async  Mode = "async"  // for the primary alone
+	Sync   Mode = "sync"   // for the standby, unless that is recorded as behind
+	Strict Mode = "strict" // for the standby, however long it is gone
+)
 
 // Follower is a peer as the primary sees it.
 type Follower struct {
@@ -101,10 +111,10 @@ func asPrimary(f Facts) []Action {
 		return nil // a promotion is under way
 	}
 	actions := score(f, PrimaryScore, "primary")
-	if f.Sync {
-		return append(actions, keepSync(f)...)
+	if f.Mode == Async {
+		return append(actions, keepAsync(f)...)
 	}
-	return append(actions, keepAsync(f)...)
+	return append(actions, keepSync(f)...)
 }
 
 func asStandby(f Facts) []Action {
@@ -157,7 +167,8 @@ func Successor(c Candidate) string {
 }
 
 // keepSync lets commits wait for exactly the standbys that are recorded as
-// complete. It publishes before it relaxes and requires before it publishes.
+// complete, in strict mode for every standby. It publishes before it relaxes
+// and requires before it publishes.
 func keepSync(f Facts) []Action {
 	var actions []Action
 	required := slices.Clone(f.Required)
@@ -176,7 +187,9 @@ func keepSync(f Facts) []Action {
 		case recorded && !member:
 			required = append(required, p.Node)
 		case recorded:
-		case member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(p, s):
+		case f.Mode == Strict && !member:
+			required = append(required, p.Node)
+		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(p, s):
 			required = slices.DeleteFunc(required, func(n string) bool { return n == p.Node })
 		case s.Leaving:
 		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && f.Quorate && p.Online:
@@ -209,7 +222,7 @@ func settled(p Membership, s Follower) bool {
 // relaxable says whether commits may stop waiting for a recorded standby.
 func relaxable(f Facts, p Membership, s Follower) bool {
 	switch {
-	case !f.Quorate:
+	case f.Mode == Strict, !f.Quorate:
 		return false
 	case p.Unclean:
 		return !f.Fencing && s.LostFor >= f.SyncTimeout

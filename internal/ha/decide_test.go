@@ -21,7 +21,7 @@ func primaryFacts(changes ...func(*Facts)) Facts {
 			System:  system,
 			History: History{Timeline: 9, Parents: []Switch{{1, 0x3000060}}},
 		},
-		Sync: true, SyncTimeout: 10 * time.Second, MaxLag: 1 << 20, HasData: true,
+		Mode: Sync, SyncTimeout: 10 * time.Second, MaxLag: 1 << 20, HasData: true,
 		Position: 0x9000000,
 		Required: []string{"h2"},
 		Standbys: []Follower{{Node: "h2", Streaming: true, Waited: true, Flushed: 0x9000000, GrownAt: 0x5000000}},
@@ -60,7 +60,8 @@ func behind(f *Facts)     { f.Peers[0].InSync = 0 }
 func notWaited(f *Facts)  { f.Required = nil }
 func noQuorum(f *Facts)   { f.Quorate = false }
 func noFencing(f *Facts)  { f.Fencing = false }
-func async(f *Facts)      { f.Sync, f.Required = false, nil }
+func async(f *Facts)      { f.Mode, f.Required = Async, nil }
+func strict(f *Facts)     { f.Mode = Strict }
 func unrecorded(f *Facts) { f.Epoch, f.Self.InSync, f.Founder = Epoch{}, 0, true }
 func leaving(f *Facts)    { f.Standbys[0].Leaving = true }
 func unclean(f *Facts)    { f.Peers[0].Online, f.Peers[0].Unclean = false, true }
@@ -109,6 +110,12 @@ func TestDecide(t *testing.T) {
 		{"a standby that says goodbye is released at once", primaryFacts(behind, leaving), []Verb{Require}},
 		{"a standby that says goodbye is not taken in again", primaryFacts(behind, notWaited, leaving), nil},
 		{"a name that is no peer is not waited for", primaryFacts(func(f *Facts) { f.Required = []string{"h2", "h9"} }), []Verb{Require}},
+
+		{"strict: a standby lost for long: commits wait", primaryFacts(strict, lost(time.Hour)), nil},
+		{"strict: a fenced standby: commits wait", primaryFacts(strict, lost(time.Hour), fenced), nil},
+		{"strict: a standby that is behind and lost: commits wait", primaryFacts(strict, lost(time.Hour), behind), nil},
+		{"strict: a standby is waited for before it ever streamed", primaryFacts(strict, lost(time.Hour), behind, notWaited), []Verb{Require}},
+		{"strict: required and flushed: published as complete", primaryFacts(strict, behind), []Verb{Publish}},
 
 		{"async: nobody is waited for", primaryFacts(async, func(f *Facts) { f.Required = []string{"h2"} }), []Verb{Require}},
 		{"async: a standby too far behind is not promotable", primaryFacts(async, func(f *Facts) { f.Standbys[0].Flushed = 1 }), []Verb{Publish}},

@@ -132,12 +132,13 @@ func NextTimeline(current, highest Timeline, index, n int) (next Timeline, reser
 type Promotion struct {
 	Epoch    Epoch
 	InSync   map[string]int // of every node: the one promoted is complete, all others are behind
+	Required []string       // the nodes that the first commit waits for
 	Reserved []Timeline     // the numbers that PostgreSQL must find used
 }
 
 // NextPromotion is the promotion of the candidate, on timelines that no other
 // host of the cluster begins.
-func NextPromotion(c Candidate) Promotion {
+func NextPromotion(c Candidate, mode Mode) Promotion {
 	index := 0
 	p := Promotion{InSync: map[string]int{}}
 	for _, peer := range c.Peers {
@@ -145,6 +146,9 @@ func NextPromotion(c Candidate) Promotion {
 			index++
 		}
 		p.InSync[peer.Node] = 0
+		if mode == Strict {
+			p.Required = append(p.Required, peer.Node)
+		}
 	}
 	next, reserved := NextTimeline(c.History.Timeline, c.Epoch.Highest, index, len(c.Peers)+1)
 	p.Epoch = Epoch{

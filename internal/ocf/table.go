@@ -66,10 +66,11 @@ what counts.`},
 			Short: "Without effect",
 			Long: `Accepted for existing configurations and without effect: the timeout of the monitor operation with role=Unpromoted is
 what counts.`},
-		{Name: "rep_mode", Type: Select, Default: "sync", Options: []string{"sync", "async"}, Reloadable: true,
+		{Name: "rep_mode", Type: Select, Default: "sync", Options: []string{"sync", "async", "strict"}, Reloadable: true,
 			Short: "Synchronous or asynchronous replication",
 			Long: `sync: a commit is acknowledged once the standby has it, so a failover loses none. When the standby is lost, the
 primary goes on alone as soon as the cluster has recorded that this standby must not be promoted.
+strict: as sync, but the primary never goes on alone: commits wait until a standby is back, however long that takes.
 async: commits do not wait, and a failover may lose the last of them; see max_promotion_lag_bytes.`},
 		{Name: "node_list", Type: String, Reloadable: true, parse: nodeList,
 			Short: "Nodes of the database",
@@ -120,7 +121,7 @@ start uses an image that the host has and never waits for a registry.`},
 		{Name: "max_promotion_lag_bytes", Type: Integer, Default: "10485760", Min: -1, Max: math.MaxInt64, Reloadable: true,
 			Short: "Lag up to which a standby is promoted, in bytes",
 			Long: `With rep_mode=async: a standby that is known to lack more than this many bytes of write-ahead log is not promoted by
-itself. 0: none may be missing. -1: no limit. Without effect with rep_mode=sync.`},
+itself. 0: none may be missing. -1: no limit. Without effect with rep_mode=sync or strict.`},
 		{Name: "force_promotion", Type: Boolean, Default: "false", Reloadable: true,
 			Short: "Promote without the checks that protect data",
 			Long: `true: a standby is promoted even where acknowledged commits would be lost. For an emergency in which the other data is

@@ -74,7 +74,7 @@ func (s *Supervisor) currentHistory() ha.History {
 func (s *Supervisor) facts() ha.Facts {
 	f := ha.Facts{
 		Candidate:   s.candidate(),
-		Sync:        s.Instance.RepMode == "sync",
+		Mode:        ha.Mode(s.Instance.RepMode),
 		SyncTimeout: s.Instance.SyncTimeout,
 		MaxLag:      s.Instance.MaxPromotionLagBytes,
 		Waiting:     s.seen.progress.Phase == control.PhaseWaiting,

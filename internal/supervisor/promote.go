@@ -31,12 +31,12 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if !verdict.OK {
 		return fmt.Errorf("not promoted: %s", verdict.Why)
 	}
-	next := ha.NextPromotion(s.candidate())
+	next := ha.NextPromotion(s.candidate(), ha.Mode(s.Instance.RepMode))
 	s.Log.Info(fmt.Sprintf("promoting to timeline %d: %s", next.Epoch.Timeline, verdict.Why), "PGTWIN_EPOCH", next.Epoch.Number)
 	if err := s.record(ctx, next); err != nil {
 		return fmt.Errorf("not promoted: %w", err)
 	}
-	if err := s.configure(ctx, "", nil); err != nil {
+	if err := s.configure(ctx, "", next.Required); err != nil {
 		return err
 	}
 	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), next.Reserved); err != nil {

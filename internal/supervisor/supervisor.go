@@ -269,8 +269,8 @@ func (s *Supervisor) checkpoint(ctx context.Context) error {
 // nobody to release, and its record must stand: it may be the most complete.
 func (s *Supervisor) release(ctx context.Context) error {
 	s.observe(ctx)
-	if s.seen.role != ha.Standby || !s.seen.look.Receiver.Streaming() {
-		return nil
+	if s.seen.role != ha.Standby || !s.seen.look.Receiver.Streaming() || ha.Mode(s.Instance.RepMode) == ha.Strict {
+		return nil // in strict mode commits wait for its return
 	}
 	if err := s.refresh(ctx); err != nil {
 		return err
