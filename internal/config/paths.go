@@ -66,6 +66,10 @@ func MarkerFile(name string) string { return filepath.Join(StateDir(name), "half
 // primary's when they were taken over.
 func FounderFile(name string) string { return filepath.Join(StateDir(name), "founder") }
 
+// MountFile says where the file system of the data directory was mounted when
+// there were data.
+func MountFile(name string) string { return filepath.Join(StateDir(name), "mounted-at") }
+
 // CrashFile counts the crashes of the database.
 func CrashFile(name string) string { return filepath.Join(StateDir(name), "crashes.json") }
 

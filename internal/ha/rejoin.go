@@ -12,7 +12,10 @@ type Arrival struct {
 	Epoch  Epoch
 	InSync int // the epoch for which this node is recorded as complete
 
-	Data    bool // there is a database in the data directory
+	Data bool // there is a database in the data directory
+	// Missing is where the file system was mounted that had the data, "" where it
+	// still is or never was.
+	Missing string
 	Unsound bool // a rewind or clone of it was not finished
 	System  uint64
 	Ended   Ending
@@ -74,6 +77,11 @@ const DemotionPatience = 20 * time.Second
 // Rejoin decides how this node's data become a running standby. The rules are
 // tried in order.
 func Rejoin(a Arrival) Plan {
+	// A copy made in the mount point would hide the data's absence, and fill the
+	// wrong disk.
+	if !a.Data && a.Missing != "" {
+		return plan(Wait, "the data directory is empty and %s is not mounted, where the data were", a.Missing)
+	}
 	if a.Epoch.Number == 0 {
 		return firstStart(a)
 	}

@@ -25,6 +25,7 @@ func arrival(changes ...func(*Arrival)) Arrival {
 func TestRejoin(t *testing.T) {
 	noEpoch := func(a *Arrival) { a.Epoch = Epoch{} }
 	empty := func(a *Arrival) { a.Data = false }
+	unmounted := func(a *Arrival) { a.Missing = "/srv/pg" }
 	lastPrimary := func(a *Arrival) { a.Epoch.Node = "h2" }
 	silent := func(a *Arrival) { a.Primary = nil }
 	ended := func(e Ending, tl Timeline, at LSN) func(*Arrival) {
@@ -42,6 +43,9 @@ func TestRejoin(t *testing.T) {
 		{"existing cluster, empty disk: clone, never initdb", arrival(empty, func(a *Arrival) { a.Granted = true }), Clone},
 		{"empty disk, primary silent: wait", arrival(empty, silent), Wait},
 		{"empty disk of the last primary: wait for the mount", arrival(empty, lastPrimary), Wait},
+		{"empty disk that is not mounted: wait", arrival(empty, unmounted), Wait},
+		{"new cluster, file system not mounted: wait", arrival(noEpoch, empty, unmounted, func(a *Arrival) { a.Granted = true }), Wait},
+		{"data on another file system than before", arrival(unmounted), Rewind},
 		{"half done: clone", arrival(func(a *Arrival) { a.Unsound = true }), Clone},
 		{"half done: the system identifier is not even read", arrival(func(a *Arrival) { a.Unsound, a.System = true, 0 }), Clone},
 		{"another cluster's data: refuse", arrival(func(a *Arrival) { a.System = 1 }), Refuse},

@@ -69,7 +69,12 @@ func (a *Activation) lookAtData(arrival *ha.Arrival) error {
 		return err
 	}
 	arrival.Unsound = marked
-	if empty, err := pg.IsEmpty(a.Instance.PGData); err != nil || empty {
+	empty, err := pg.IsEmpty(a.Instance.PGData)
+	if err != nil {
+		return err
+	}
+	if empty {
+		arrival.Missing, err = storage.Unmounted(config.MountFile(a.Instance.Name), a.Instance.PGData)
 		return err
 	}
 	arrival.Data = true

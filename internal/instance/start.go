@@ -15,6 +15,7 @@ import (
 	"pgtwin/internal/pg"
 	"pgtwin/internal/postmaster"
 	"pgtwin/internal/runtime"
+	"pgtwin/internal/storage"
 	"pgtwin/internal/units"
 )
 
@@ -23,6 +24,9 @@ var errNotYet = errors.New("PostgreSQL does not take connections yet")
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.noteOrigin(arrival); err != nil {
+		return err
+	}
+	if err := storage.NoteMount(config.MountFile(a.Instance.Name), a.Instance.PGData); err != nil {
 		return err
 	}
 	if err := a.readyData(); err != nil {
@@ -92,7 +96,7 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	if node := arrival.Epoch.Node; node != a.Instance.Node {
 		upstream = node
 	}
-	settings, err := Settings(a.Instance, a.credential, a.runtime.Name(), upstream, nil)
+	settings, err := Settings(a.Instance, a.credential, upstream, nil)
 	if err != nil {
 		return err
 	}
@@ -101,9 +105,8 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 }
 
 // Settings are instance i's as a standby of upstream, or, with "", as a server
-// without one; commits wait for the nodes of required. The runtime is the one
-// in use (runtime.Runtime.Name).
-func Settings(i config.Instance, c pg.Credential, runtime, upstream string, required []string) (pg.Settings, error) {
+// without one; commits wait for the nodes of required.
+func Settings(i config.Instance, c pg.Credential, upstream string, required []string) (pg.Settings, error) {
 	major, err := pg.MajorVersion(i.PGData)
 	if err != nil {
 		return pg.Settings{}, err
@@ -118,9 +121,6 @@ func Settings(i config.Instance, c pg.Credential, runtime, upstream string, requ
 		ReplicationUser:    c.User,
 		WALKeepSize:        int(i.WALKeepSize >> 20),
 		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
-		// docker's containers are in no unit: only what its log driver labels is
-		// found with journalctl -u.
-		LogToStderr: runtime == "docker",
 	}
 	for _, node := range required {
 		s.Synchronous = append(s.Synchronous, config.ApplicationNameOf(i, node))

@@ -29,7 +29,6 @@ type Settings struct {
 
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
-	LogToStderr        bool          // the runtime brings standard error to the journal, and syslog would miss the unit
 	WALTimeout         time.Duration // silence after which a replication connection is dropped; 0: 10 s
 }
 
@@ -56,7 +55,7 @@ func ManagedNames() []string {
 }
 
 func managed(s Settings) []setting {
-	return append(placeSettings(s), append(replicationSettings(s), logSettings(s)...)...)
+	return append(placeSettings(s), append(replicationSettings(s), logSettings(s.Name)...)...)
 }
 
 func placeSettings(s Settings) []setting {
@@ -106,15 +105,11 @@ func replicationSettings(s Settings) []setting {
 	}
 }
 
-func logSettings(s Settings) []setting {
-	destination := "syslog"
-	if s.LogToStderr {
-		destination = "stderr"
-	}
+func logSettings(name string) []setting {
 	return []setting{
-		{"log_destination", destination, "The journal has the log, by priority, beside pgtwin's own."},
+		{"log_destination", "syslog", "The journal has the log, by priority, beside pgtwin's own."},
 		{"logging_collector", "off", "No log files: the journal has the log."},
-		{"syslog_ident", "pgtwin-" + s.Name, "How the journal names this instance."},
+		{"syslog_ident", "pgtwin-" + name, "How the journal names this instance."},
 		{"syslog_sequence_numbers", "off", "The journal needs no sequence numbers and drops no repeated lines."},
 		{"syslog_split_messages", "off", "The journal takes messages of any length and many lines."},
 	}

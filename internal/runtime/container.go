@@ -52,7 +52,7 @@ func surround(opts Options, s Spec, imageEnv []string) (surroundings, error) {
 	return surroundings{
 		Instance:    opts.Instance,
 		Path:        programPath(imageEnv),
-		Mounts:      append(accounts, journalMount(journalSocket)...),
+		Mounts:      accounts,
 		Limits:      limits,
 		OOMScoreAdj: oom,
 	}, nil

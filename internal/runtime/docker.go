@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,9 @@ import (
 // Docker runs the programs in docker containers. They are children of dockerd,
 // in a scope of their own below the instance's slice.
 type Docker struct {
-	opts Options
-	api  *client.Client
+	opts  Options
+	api   *client.Client
+	relay *logRelay // of the database that Start started, nil before
 }
 
 // dockerAnswer bounds the first question to dockerd, which its socket may have
@@ -65,7 +67,12 @@ func dockerInstalled() bool {
 func (d *Docker) Name() string { return "docker" }
 
 // Close implements Runtime.
-func (d *Docker) Close() error { return d.api.Close() }
+func (d *Docker) Close() error {
+	if d.relay != nil {
+		d.relay.close()
+	}
+	return d.api.Close()
+}
 
 // Image implements Runtime.
 func (d *Docker) Image(ctx context.Context, name string) (Image, error) {
@@ -91,8 +98,14 @@ func (d *Docker) inspectImage(ctx context.Context, name string) (image Image, en
 }
 
 // Start implements Runtime. No process of the container is in our unit, so
-// MainPID is 0.
+// MainPID is 0, and its log is passed on until Close.
 func (d *Docker) Start(ctx context.Context, s Spec) (Started, error) {
+	relay, err := startLogRelay(d.opts.StateDir, s.Unit, journalNative, d.opts.Log)
+	if err != nil {
+		return Started{}, err
+	}
+	d.relay = relay
+	s.Mounts = append(slices.Clone(s.Mounts), relay.mount())
 	id, err := d.create(ctx, s, dockerJournal(s))
 	if err != nil {
 		return Started{}, fmt.Errorf("cannot create container %s: %w", s.Name, err)

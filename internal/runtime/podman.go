@@ -128,6 +128,7 @@ func (p *Podman) launch(ctx context.Context, s Spec, at ...placement) (id string
 	if err != nil {
 		return "", err
 	}
+	host.Mounts = append(host.Mounts, journalMount(journalSocket)...)
 	created, err := containers.CreateWithSpec(ctx, podmanSpec(s, host, at[0]), nil)
 	if err != nil && strings.Contains(err.Error(), noCgroups) && len(at) > 1 {
 		return p.launch(ctx, s, at[1:]...)

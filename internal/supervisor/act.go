@@ -85,7 +85,7 @@ func (s *Supervisor) known(node string, change func(*ha.Membership)) {
 
 // configure rewrites the managed settings and lets PostgreSQL read them.
 func (s *Supervisor) configure(ctx context.Context, upstream string, required []string) error {
-	settings, err := instance.Settings(s.Instance, s.credential, s.seen.progress.Runtime, upstream, required)
+	settings, err := instance.Settings(s.Instance, s.credential, upstream, required)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func startStandby(t *testing.T) (*Supervisor, *memory) {
 	}
 	must(t, pg.SetStandbySignal(i.PGData))
 	credential := pg.Credential{User: "replicator", Password: "secret"}
-	settings, err := instance.Settings(i, credential, "host", "", nil)
+	settings, err := instance.Settings(i, credential, "", nil)
 	must(t, err)
 	_, err = pg.WriteConf(config.ConfDir(i.Name), settings, uid, gid)
 	must(t, err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -27,6 +28,12 @@ func seenFromOutside(s *scene) {
 				answers(ctx, standby, "/primary", http.StatusServiceUnavailable),
 				answers(ctx, standby, "/replica", http.StatusOK),
 				answers(ctx, standby, "/health", http.StatusOK))
+		}),
+		step("the same is said on the socket, where nothing was configured", func(ctx context.Context) error {
+			return errors.Join(
+				answersOnSocket(ctx, primary, "/primary", http.StatusOK),
+				answersOnSocket(ctx, standby, "/primary", http.StatusServiceUnavailable),
+				answersOnSocket(ctx, standby, "/replica", http.StatusOK))
 		}),
 		step("Prometheus finds metrics", func(ctx context.Context) error {
 			_, text, err := get(ctx, primary, "/metrics")
@@ -67,16 +74,33 @@ func answers(ctx context.Context, h *lab.Host, path string, want int) error {
 	return nil
 }
 
-// get asks the status service of a host over TCP, where pgtwin.toml has switched that on.
+func answersOnSocket(ctx context.Context, h *lab.Host, path string, want int) error {
+	code, text, err := ask(ctx, "http://localhost"+path, &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return h.Dial(ctx, "/run/pgtwin-status/"+cluster.Instance+".sock")
+		},
+	})
+	if err == nil && code != want {
+		err = fmt.Errorf("%s on %s answers %d on its socket, want %d: %s", path, h.Name(), code, want, text)
+	}
+	return err
+}
+
+// get asks the status service of a host over TCP, where pgtwin.toml has switched that on. No proxy and no connection that is
+// kept: the hosts are on this machine's own bridge and come and go.
 func get(ctx context.Context, h *lab.Host, path string) (code int, text string, err error) {
+	return ask(ctx, fmt.Sprintf("http://%s:%d%s", h.Addr(), cluster.HTTPPort, path), &http.Transport{DisableKeepAlives: true})
+}
+
+func ask(ctx context.Context, url string, transport *http.Transport) (code int, text string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d%s", h.Addr(), cluster.HTTPPort, path), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, "", err
 	}
-	// No proxy and no connection that is kept: the hosts are on this machine's own bridge and come and go.
-	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return 0, "", err
 	}

@@ -49,8 +49,9 @@ func TestScenarios(t *testing.T) {
 			s.play(scenario{"resource agent", resourceAgent})
 			s.play(scenario{"bad input", badInput})
 			s.play(scenario{"what it costs", whatItCosts})
-			results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.HostPoweredOff,
+			results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.HostPoweredOff, event.HostRebooted,
 				event.StandbyRestarted, event.SupervisorKilled, event.SupervisorRestarted)...)
+			s.play(scenario{"data not mounted", dataNotMounted})
 			s.play(scenario{"container and host packages", containerAndHostPackages})
 		})
 	}
@@ -58,6 +59,7 @@ func TestScenarios(t *testing.T) {
 	t.Run(modeName(docker), func(t *testing.T) {
 		s := newStage(t, docker)
 		s.play(scenario{"cold start", coldStart})
+		s.play(scenario{"units as designed", unitsAsDesigned})
 		s.play(scenario{"adapters", adapters})
 		results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.SupervisorKilled)...)
 	})

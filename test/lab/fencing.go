@@ -29,6 +29,8 @@ const (
 	fenceLimit = 20 * time.Second
 )
 
+func fenceLog() string { return runDir + "/fencing.log" }
+
 // startFencing starts the daemon, which outlives this process, and returns when it listens.
 func startFencing(ctx context.Context) error {
 	if err := copyProgram(); err != nil {
@@ -50,7 +52,7 @@ func startFencing(ctx context.Context) error {
 	if err := os.MkdirAll(fenceDir, 0o700); err != nil {
 		return err
 	}
-	logFile, err := os.Create(runDir + "/fencing.log")
+	logFile, err := os.Create(fenceLog())
 	if err != nil {
 		return err
 	}
@@ -153,6 +155,15 @@ func (l *Lab) fence(ctx context.Context, request []string) (string, error) {
 		return "off", nil
 	}
 	return "", fmt.Errorf("cannot %s a host: the requests are list, off and status", request[0])
+}
+
+// Fenced counts how often the daemon has taken a host's power.
+func (l *Lab) Fenced(h *Host) (int, error) {
+	text, err := os.ReadFile(fenceLog())
+	if err != nil {
+		return 0, fmt.Errorf("cannot read who was fenced: %w", err)
+	}
+	return strings.Count(string(text), "off "+h.name+": ok"), nil
 }
 
 // askFencing sends one request and returns the answer.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,20 @@ func (h *Host) ReadFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read %s of %s: %w", path, h.name, err)
 	}
 	return data, nil
+}
+
+// Dial connects to a Unix socket of the running host from outside.
+func (h *Host) Dial(ctx context.Context, path string) (net.Conn, error) {
+	pid, err := h.pid()
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", path, err)
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", filepath.Join("/proc", strconv.Itoa(pid), "root", path))
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s of %s: %w", path, h.name, err)
+	}
+	return conn, nil
 }
 
 // pid returns the process id, outside the host, of its first process.

@@ -136,6 +136,16 @@ func (c *Cluster) AwaitReplayed(ctx context.Context, primary, standby *lab.Host)
 	})
 }
 
+// AwaitOff returns when h has gone down.
+func (c *Cluster) AwaitOff(ctx context.Context, h *lab.Host) error {
+	return Await(ctx, h.Name()+" to go down", func(context.Context) error {
+		if h.Running() {
+			return errors.New("it is running")
+		}
+		return nil
+	})
+}
+
 // AwaitGone returns when no PostgreSQL runs on h and Pacemaker has it stopped.
 func (c *Cluster) AwaitGone(ctx context.Context, h *lab.Host) error {
 	return Await(ctx, "the end of PostgreSQL on "+h.Name(), func(ctx context.Context) error {

@@ -2,7 +2,10 @@ package event
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"pgtwin/test/e2e/cluster"
@@ -121,6 +124,44 @@ func StandbyRestarted(c *cluster.Cluster) Event {
 	}}
 }
 
+// HostRebooted is maintenance of the primary's host by somebody who does not think of the cluster: systemd stops Pacemaker
+// first, and Pacemaker stops the database.
+func HostRebooted(c *cluster.Cluster) Event {
+	var host *lab.Host
+	fenced := 0
+	return Event{Name: "primary's host rebooted", Limit: 10 * time.Second, Steps: []Step{
+		{Text: "systemctl reboot on the primary's host", Do: func(ctx context.Context) (err error) {
+			if host, err = c.Primary(ctx); err != nil {
+				return err
+			}
+			if fenced, err = c.Fenced(host); err != nil {
+				return err
+			}
+			_, err = host.Run(ctx, "systemctl", "reboot", "--no-block")
+			return err
+		}},
+		{Text: "the other host takes over", Do: func(ctx context.Context) error {
+			_, err := c.AwaitPrimary(ctx, c.Other(host))
+			return err
+		}},
+		{Text: "the host goes down in good order, nobody fences it", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
+			if err := c.AwaitOff(ctx, host); err != nil {
+				return err
+			}
+			now, err := c.Fenced(host)
+			if err == nil && now != fenced {
+				err = fmt.Errorf("%s was fenced", host.Name())
+			}
+			return err
+		}},
+		{Text: "it boots", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return host.Boot(ctx) }},
+		{Text: "it is back as a streaming standby, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
+			return c.AwaitStandby(ctx, host)
+		}},
+		{Text: "nothing has failed", Calm: 2 * time.Second, Do: c.AwaitCalm},
+	}}
+}
+
 // SupervisorKilled is a fault of pgtwin itself: the database must not notice.
 func SupervisorKilled(c *cluster.Cluster) Event {
 	return undisturbed(c, "supervisor killed", "the primary's supervisor is killed", func(ctx context.Context, h *lab.Host) error {
@@ -195,6 +236,18 @@ func killPostmaster(ctx context.Context, h *lab.Host) error {
 func notByHand(ctx context.Context, h *lab.Host) error {
 	// A condition that is not met is no failure to systemctl: what counts is what runs then.
 	_, _ = h.Run(ctx, "systemctl", "start", cluster.Unit)
+	conn, err := h.Dial(ctx, "/run/pgtwin-status/"+cluster.Instance+".sock")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(conn, "GET /health HTTP/1.0\r\n\r\n")
+	answer, errRead := io.ReadAll(conn)
+	if err := errors.Join(err, errRead, conn.Close()); err != nil {
+		return fmt.Errorf("cannot ask the status service on %s: %w", h.Name(), err)
+	}
+	if !strings.Contains(string(answer), " 503 ") {
+		return fmt.Errorf("the status service on %s says of a database that is stopped: %s", h.Name(), answer)
+	}
 	state, err := cluster.Property(ctx, h, cluster.Unit, "ActiveState")
 	if err != nil {
 		return err
