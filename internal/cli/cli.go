@@ -1,7 +1,6 @@
 // Package cli is the administrator's command pgtwin: one file per command. It
-// shows what is known of the instances on this host and changes nothing; it
-// decides nothing either, and what it says of PostgreSQL it has from the
-// supervisor and from Pacemaker.
+// shows what is known of the instances on this host. It decides nothing, and
+// what it says of PostgreSQL it has from the supervisor and from Pacemaker.
 package cli
 
 import (
@@ -47,11 +46,12 @@ func root() *cobra.Command {
 		Short: "Show the highly available PostgreSQL instances of this host",
 		Long: `Pacemaker runs pgtwin as the resource agent ocf:heartbeat:pgtwin. For an
 administrator it shows what the instances of this host are doing. To change
-something, use Pacemaker's tools (crm or pcs).`,
+something, use Pacemaker's tools (crm or pcs); only the decision to lose data,
+which is nobody's but the administrator's, is made here (pgtwin promote).`,
 		Example:       "  pgtwin status",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(statusCommand(), versionCommand(), manCommand(), ocfManCommand())
+	cmd.AddCommand(statusCommand(), promoteCommand(), versionCommand(), manCommand(), ocfManCommand())
 	return cmd
 }

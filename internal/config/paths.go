@@ -25,6 +25,10 @@ func Intent(name string) string { return filepath.Join(RunDir(name), "intent") }
 // waited to be chosen.
 func Grant(name string) string { return filepath.Join(RunDir(name), "grant") }
 
+// AcceptLoss exists while the administrator accepts that this host is promoted
+// although commits may be missing: until the promotion, or the next boot.
+func AcceptLoss(name string) string { return filepath.Join(RunDir(name), "accept-data-loss") }
+
 // ProgressFile holds a control.Progress as JSON.
 func ProgressFile(name string) string { return filepath.Join(RunDir(name), "progress.json") }
 

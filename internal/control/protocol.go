@@ -99,6 +99,8 @@ type State struct {
 	UpstreamLSN ha.LSN  `json:",omitzero"`
 	LagBytes    int64   // standby: behind the upstream's last known position
 	LagSeconds  float64 // standby: age of the last replayed transaction while behind
+	// Committed is, on a standby, when the last replayed transaction was committed.
+	Committed time.Time `json:",omitzero"`
 
 	Standbys    []Standby `json:",omitempty"` // primary: as it sees them
 	Runtime     string    // host, podman or docker

@@ -224,12 +224,13 @@ func relaxable(f Facts, p Membership, s Follower) bool {
 	switch {
 	case f.Mode == Strict, !f.Quorate:
 		return false
-	case p.Unclean:
-		return !f.Fencing && s.LostFor >= f.SyncTimeout
-	case !p.Online:
+	case !p.Online && !p.Unclean:
 		return true // fenced, or shut down in good order
+	case p.Unclean && f.Fencing:
+		return false
 	}
-	return s.LostFor >= f.SyncTimeout
+	// What remains passes between the record and the end of the wait (settled).
+	return s.LostFor >= f.SyncTimeout-SplitPatience
 }
 
 func lossReason(p Membership, s Follower) string {

@@ -13,6 +13,10 @@ type Sender struct {
 	Flushed   LSN
 }
 
+// StallPatience is how long a standby that is connected may flush nothing,
+// while there is something to flush, and be taken for streaming.
+const StallPatience = 2 * time.Second
+
 // Memory is what a primary remembers of its peers from one look to the next.
 // The zero value remembers nothing. The times come from the caller, all from
 // one clock.
@@ -21,8 +25,9 @@ type Memory struct {
 }
 
 type remembered struct {
-	streamed time.Time // last seen streaming
-	grownAt  LSN       // end of WAL when commits began to wait for it
+	streamed time.Time // last seen streaming and up to date, or getting on
+	flushed  LSN
+	grownAt  LSN // end of WAL when commits began to wait for it
 	recorded bool
 	behind   time.Time // since when it is known to be recorded as behind
 	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
@@ -91,9 +96,12 @@ func (m *Memory) Followers(now time.Time, peers []Membership, senders map[string
 	for _, node := range peers {
 		p := m.of(node.Node, now)
 		sender, connected := senders[node.Node]
-		if sender.Streaming {
+		// One that is connected and takes nothing in is as good as lost: its receiver
+		// hangs, or the network drops what it says (wal_sender_timeout is longer).
+		if sender.Streaming && (sender.Flushed > p.flushed || sender.Flushed >= written) {
 			p.streamed = now
 		}
+		p.flushed = sender.Flushed
 		switch {
 		case !slices.Contains(required, node.Node):
 			p.grownAt = 0
@@ -101,7 +109,7 @@ func (m *Memory) Followers(now time.Time, peers []Membership, senders map[string
 			p.grownAt = written
 		}
 		f := Follower{
-			Node: node.Node, Streaming: sender.Streaming, Waited: sender.Waited, Flushed: sender.Flushed,
+			Node: node.Node, Streaming: sender.Streaming && now.Sub(p.streamed) < StallPatience, Waited: sender.Waited, Flushed: sender.Flushed,
 			GrownAt: p.grownAt,
 			LostFor: now.Sub(p.streamed),
 			// Until it comes back on another connection.

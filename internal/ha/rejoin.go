@@ -25,6 +25,7 @@ type Arrival struct {
 	Position LSN
 
 	Granted bool          // Pacemaker promotes this node
+	Forced  bool          // the administrator accepts what is lost if it does
 	Demoted bool          // this activation follows a demotion
 	Waited  time.Duration // since the activation began
 
@@ -101,6 +102,9 @@ func Rejoin(a Arrival) Plan {
 	}
 	if a.InSync == a.Epoch.Number {
 		return plan(Start, "this host holds every acknowledged commit of epoch %d", a.Epoch.Number)
+	}
+	if a.Primary == nil && a.Forced {
+		return plan(Start, "the administrator accepts that later commits of %s are lost", a.Epoch.Node)
 	}
 	if a.Primary == nil {
 		return plan(Wait, "%s, which holds later commits, does not answer", a.Epoch.Node)

@@ -25,6 +25,7 @@ func arrival(changes ...func(*Arrival)) Arrival {
 func TestRejoin(t *testing.T) {
 	noEpoch := func(a *Arrival) { a.Epoch = Epoch{} }
 	empty := func(a *Arrival) { a.Data = false }
+	forced := func(a *Arrival) { a.Forced = true }
 	unmounted := func(a *Arrival) { a.Missing = "/srv/pg" }
 	lastPrimary := func(a *Arrival) { a.Epoch.Node = "h2" }
 	silent := func(a *Arrival) { a.Primary = nil }
@@ -57,6 +58,9 @@ func TestRejoin(t *testing.T) {
 		{"last primary, nobody was promoted", arrival(lastPrimary, silent, func(a *Arrival) { a.Demoted, a.Waited = true, time.Minute }), Start},
 		{"complete standby: start without asking", arrival(silent, func(a *Arrival) { a.InSync = 4 }), Start},
 		{"behind, primary silent: wait", arrival(silent), Wait},
+		{"behind, primary silent, the administrator accepts the loss", arrival(silent, forced), Start},
+		{"the loss is accepted, but the primary answers", arrival(forced), Rewind},
+		{"the loss is accepted of data that are half done", arrival(silent, forced, func(a *Arrival) { a.Unsound = true }), Wait},
 		{"crashed primary: rewind", arrival(), Rewind},
 		{"crashed primary, no checkpoint on the new timeline yet: wait", arrival(func(a *Arrival) { a.Primary.Checkpointed = false }), Wait},
 		{"primary shut down before the switch: follow", arrival(ended(Clean, 2, 0x4FFFF88)), Start},

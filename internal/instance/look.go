@@ -20,6 +20,7 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 	arrival := ha.Arrival{
 		Self:    a.Instance.Node,
 		Granted: exists(config.Grant(a.Instance.Name)),
+		Forced:  exists(config.AcceptLoss(a.Instance.Name)),
 		Demoted: a.ticket.Intent == control.IntentDemote,
 		Waited:  time.Since(a.began),
 	}

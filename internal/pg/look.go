@@ -26,6 +26,7 @@ type Look struct {
 	Written    ha.LSN // handed to the operating system
 	Flushed    ha.LSN // durable
 	Walsenders []Walsender
+	Farewells  int // standbys that are about to stop, see AwaitRelease
 
 	// On a standby.
 	Received     ha.LSN // flushed by the WAL receiver since the server's start; 0 if it never ran

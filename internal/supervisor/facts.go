@@ -35,7 +35,7 @@ func (s *Supervisor) candidate() ha.Candidate {
 		History:  s.currentHistory(),
 		Replayed: s.seen.look.Replayed,
 		Founder:  s.view.Epoch.Number == 0 && exists(config.FounderFile(s.Instance.Name)),
-		Force:    s.Instance.ForcePromotion,
+		Force:    s.Instance.ForcePromotion || exists(config.AcceptLoss(s.Instance.Name)),
 	}
 	c.Peers = others(s.view, s.Instance.Node)
 	return c

@@ -50,16 +50,17 @@ func (s *Supervisor) observe(ctx context.Context) {
 		s.disconnect()
 		s.lookAtData(&seen)
 	}
-	seen.news = seen.role != before.role || seen.progress.Phase != before.progress.Phase || lost(before, seen)
+	seen.news = seen.role != before.role || seen.progress.Phase != before.progress.Phase || leaves(before, seen)
 	if seen.role != before.role || seen.progress.Phase != before.progress.Phase {
 		s.changed = seen.at
 	}
 	s.seen = seen
 }
 
-// lost says whether a standby has gone since the look before.
-func lost(before, now observation) bool {
-	return now.role == ha.Primary && len(now.look.Walsenders) < len(before.look.Walsenders)
+// leaves says whether a standby has gone since the look before, or is about to.
+func leaves(before, now observation) bool {
+	return now.role == ha.Primary &&
+		(len(now.look.Walsenders) < len(before.look.Walsenders) || now.look.Farewells > 0)
 }
 
 // findServer keeps hold of the postmaster. What runs in the data directory

@@ -84,6 +84,10 @@ func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
 		s.view.Nodes[i].InSync = next.InSync[s.view.Nodes[i].Node]
 	}
 	s.memory.Forget()
+	// What was accepted holds for this promotion alone.
+	if err := os.Remove(config.AcceptLoss(s.Instance.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.Log.Warn("the next promotion, too, would accept a loss", "error", err)
+	}
 	return nil
 }
 

@@ -49,6 +49,9 @@ func (s *Supervisor) state() control.State {
 			st.UpstreamLSN = look.Receiver.LatestEnd
 			st.LagBytes = max(0, int64(look.Receiver.LatestEnd)-int64(look.Replayed))
 		}
+		if look.ReplayAge != nil {
+			st.Committed = seen.at.Add(-time.Duration(*look.ReplayAge * float64(time.Second))).Truncate(time.Second)
+		}
 		if look.ReplayAge != nil && st.LagBytes > 0 {
 			st.LagSeconds = *look.ReplayAge
 		}

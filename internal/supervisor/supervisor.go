@@ -18,6 +18,7 @@ import (
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
 	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
 	"pgtwin/internal/postmaster"
 )
@@ -264,8 +265,8 @@ func (s *Supervisor) checkpoint(ctx context.Context) error {
 	return s.conn.Checkpoint(ctx)
 }
 
-// release declares this standby behind before it stops, so that the primary
-// need not find out by waiting for it. Where nobody streams to it there is
+// release declares this standby behind before it stops and waits for the
+// primary to take note: commits do not wait for a standby that stops. Where nobody streams to it there is
 // nobody to release, and its record must stand: it may be the most complete.
 func (s *Supervisor) release(ctx context.Context) error {
 	s.observe(ctx)
@@ -278,7 +279,10 @@ func (s *Supervisor) release(ctx context.Context) error {
 	if s.self().InSync != s.view.Epoch.Number {
 		return nil
 	}
-	return s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}})
+	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
+		return err
+	}
+	return pg.AwaitRelease(ctx, instance.Upstream(s.Instance, s.credential, s.view.Epoch.Node), s.Instance.ApplicationName)
 }
 
 // reload takes over a changed instance file.

@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"pgtwin/internal/control"
@@ -60,6 +62,13 @@ func dataNotMounted(s *scene) {
 				err = fmt.Errorf("%s", found)
 			}
 			return err
+		}),
+		step("asking for the status starts nothing", func(ctx context.Context) error {
+			if err := answersOnSocket(ctx, h, "/health", http.StatusServiceUnavailable); err != nil {
+				return err
+			}
+			running, err := cluster.Processes(ctx, h)
+			return errors.Join(err, expect("the number of PostgreSQL's processes", len(running), 0))
 		}),
 		step("it is mounted again", run("mount", "--bind", disk, cluster.DataDir)),
 		inSync,

@@ -2,10 +2,7 @@ package event
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"pgtwin/test/e2e/cluster"
@@ -236,18 +233,6 @@ func killPostmaster(ctx context.Context, h *lab.Host) error {
 func notByHand(ctx context.Context, h *lab.Host) error {
 	// A condition that is not met is no failure to systemctl: what counts is what runs then.
 	_, _ = h.Run(ctx, "systemctl", "start", cluster.Unit)
-	conn, err := h.Dial(ctx, "/run/pgtwin-status/"+cluster.Instance+".sock")
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(conn, "GET /health HTTP/1.0\r\n\r\n")
-	answer, errRead := io.ReadAll(conn)
-	if err := errors.Join(err, errRead, conn.Close()); err != nil {
-		return fmt.Errorf("cannot ask the status service on %s: %w", h.Name(), err)
-	}
-	if !strings.Contains(string(answer), " 503 ") {
-		return fmt.Errorf("the status service on %s says of a database that is stopped: %s", h.Name(), answer)
-	}
 	state, err := cluster.Property(ctx, h, cluster.Unit, "ActiveState")
 	if err != nil {
 		return err

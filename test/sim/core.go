@@ -1,0 +1,26 @@
+package sim
+
+import "pgtwin/internal/ha"
+
+// core is the code under test. The functions are those of package ha; a
+// mutation replaces one of them. The switches break the order of steps that the
+// supervisor keeps around them.
+type core struct {
+	decide     func(ha.Facts) []ha.Action
+	promotable func(ha.Candidate) ha.Verdict
+	next       func(ha.Candidate, ha.Mode) ha.Promotion
+	check      func(ha.Action, ha.Candidate) error
+	rejoin     func(ha.Arrival) ha.Plan
+
+	recordLate  bool // the promotion is recorded after it took effect
+	recordNever bool
+	noMarkers   bool // PostgreSQL chooses the timeline
+	unmarked    bool // a rewind leaves no marker
+}
+
+func realCore() core {
+	return core{
+		decide: ha.Decide, promotable: ha.Promotable, next: ha.NextPromotion,
+		check: ha.CheckPublish, rejoin: ha.Rejoin,
+	}
+}
