@@ -21,7 +21,7 @@ export LC_ALL  := C
 
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X pgtwin/internal/cli.Version=$(VERSION)'
 
-.PHONY: all build lab setup install tree demo test check unit e2e clean help
+.PHONY: all build lab setup install tree demo test check unit e2e results soak clean help
 
 all: build
 
@@ -71,6 +71,15 @@ unit: ## unit tests, with the race detector
 
 e2e: tree lab ## the scenarios, on real hosts
 	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/
+
+results: setup tree lab ## measure: every event five times, summarised in test/e2e/RESULTS.md
+	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 6h -v -run TestScenarios ./test/e2e/ -rounds 5 -report RESULTS.md
+
+EVENTS ?= 20
+SEED   ?= 0
+
+soak: setup tree lab ## random events one after the other (EVENTS=20, SEED=0 for another order each time)
+	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 24h -v -run TestChaos ./test/e2e/ -events $(EVENTS) -seed $(SEED)
 
 clean: ## remove what was built
 	rm -rf build bin

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,6 +53,11 @@ func TestScenarios(t *testing.T) {
 			results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.HostPoweredOff, event.HostRebooted,
 				event.StandbyRestarted, event.SupervisorKilled, event.SupervisorRestarted)...)
 			s.play(scenario{"data not mounted", dataNotMounted})
+			if o.Containers {
+				results = append(results, s.events(faults()...)...)
+				s.play(scenario{"primary lost while the standby is behind", primaryLostWhileBehind})
+				s.play(scenario{"strict mode", strictMode})
+			}
 			s.play(scenario{"container and host packages", containerAndHostPackages})
 		})
 	}
@@ -61,22 +67,53 @@ func TestScenarios(t *testing.T) {
 		s.play(scenario{"cold start", coldStart})
 		s.play(scenario{"units as designed", unitsAsDesigned})
 		s.play(scenario{"adapters", adapters})
-		results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.SupervisorKilled)...)
+		results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.SupervisorKilled,
+			event.MainProcessKilled, event.ContainerRemoved)...)
 	})
 }
 
+// rounds is for measurements: how often each event is played.
+var rounds = flag.Int("rounds", 1, "play each event this often")
+
+// report is for measurements, too: where a summary is written.
+var report = flag.String("report", "", "write what the clients saw to this file")
+
+// story is an event that is yet to be told of a cluster.
+type story = func(*cluster.Cluster) event.Event
+
+// faults are the events of which one runtime tells enough.
+func faults() []story {
+	with := func(d lab.Direction, cut func(*cluster.Cluster, lab.Direction) event.Event) story {
+		return func(c *cluster.Cluster) event.Event { return cut(c, d) }
+	}
+	whether := func(is bool, tell func(*cluster.Cluster, bool) event.Event) story {
+		return func(c *cluster.Cluster) event.Event { return tell(c, is) }
+	}
+	return []story{
+		event.BackendKilled, event.DatabaseHung, event.MainProcessKilled, event.ContainerRemoved, event.StandbyKilled,
+		event.SupervisorHung, event.BusRestarted, event.ConnectionsExhausted,
+		with(lab.Both, event.ReplicationCut), with(lab.In, event.ReplicationCut), with(lab.Out, event.ReplicationCut),
+		with(lab.Both, event.MembershipCut), with(lab.In, event.MembershipCut), with(lab.Out, event.MembershipCut), event.HostCut,
+		event.StandbyPoweredOff, event.StandbyRebooted, whether(true, event.BothPoweredOff), whether(false, event.BothPoweredOff),
+		event.ClusterRestarted, whether(true, event.PacemakerKilled), whether(false, event.PacemakerKilled),
+		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.PromotionKilled,
+	}
+}
+
 // events plays what clients notice and returns what they noticed.
-func (s *stage) events(stories ...func(*cluster.Cluster) event.Event) []event.Result {
+func (s *stage) events(stories ...story) []event.Result {
 	var results []event.Result
 	for _, tell := range stories {
-		e := tell(s.cluster)
-		s.play(scenario{e.Name, func(s *scene) {
-			result, err := event.Run(s.Context(), s.c, e, s)
-			results = append(results, result)
-			if err != nil {
-				s.Fatal(err)
-			}
-		}})
+		for range *rounds {
+			e := tell(s.cluster)
+			s.play(scenario{e.Name, func(s *scene) {
+				result, err := event.Run(s.Context(), s.c, e, s)
+				results = append(results, result)
+				if err != nil {
+					s.Fatal(err)
+				}
+			}})
+		}
 	}
 	return results
 }
@@ -103,6 +140,11 @@ func publish(t *testing.T, results []event.Result) {
 	t.Logf("what the clients saw:\n%s", table.String())
 	if err := event.WriteJSON(filepath.Join("evidence", "results.json"), results); err != nil {
 		t.Error(err)
+	}
+	if *report != "" {
+		if err := event.WriteReport(*report, results); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

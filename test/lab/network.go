@@ -69,10 +69,23 @@ func (h *Host) unplug(ctx context.Context) error {
 	return deleteLink(ctx, h.link())
 }
 
-// Cut drops the host's packets in a direction. It happens outside the host, on the far side of its link,
-// which stays up: the host cannot notice but by silence. It replaces an earlier cut and ends with Heal
+// Traffic is what a cut drops: packets that any of these matches (nft(8), expressions) holds for.
+type Traffic []string
+
+// Membership is Corosync's traffic.
+func Membership() Traffic { return Traffic{"udp dport 5405"} }
+
+// Among is the traffic of the hosts among themselves with a TCP port; clients on the machine are not of it.
+func Among(port int) Traffic {
+	const hosts = network + "11-" + network + "99"
+	match := "ip saddr " + hosts + " ip daddr " + hosts + " tcp "
+	return Traffic{fmt.Sprintf("%ssport %d", match, port), fmt.Sprintf("%sdport %d", match, port)}
+}
+
+// Cut drops the host's packets in a direction, all of them or those of one kind. It happens outside the host, on the far
+// side of its link, which stays up: the host cannot notice but by silence. It replaces an earlier cut and ends with Heal
 // or with a power-off.
-func (h *Host) Cut(ctx context.Context, d Direction) error {
+func (h *Host) Cut(ctx context.Context, d Direction, only ...Traffic) error {
 	chains := map[Direction][]string{In: {"egress"}, Out: {"ingress"}, Both: {"egress", "ingress"}}[d]
 	if chains == nil {
 		return fmt.Errorf("cannot cut %s: no direction %q", h.name, d)
@@ -82,8 +95,17 @@ func (h *Host) Cut(ctx context.Context, d Direction) error {
 	}
 	// One transaction: there is no moment at which only half of the rules are there.
 	rules := fmt.Sprintf("table netdev %s\ndelete table netdev %[1]s\ntable netdev %[1]s {\n", h.link())
+	dropped := "policy drop;"
+	if len(only) > 0 {
+		dropped = "policy accept;"
+	}
+	for _, traffic := range only {
+		for _, match := range traffic {
+			dropped += " " + match + " drop;"
+		}
+	}
 	for _, hook := range chains {
-		rules += fmt.Sprintf("\tchain %s { type filter hook %[1]s device %q priority 0; policy drop; }\n", hook, h.link())
+		rules += fmt.Sprintf("\tchain %s { type filter hook %[1]s device %q priority 0; %s }\n", hook, h.link(), dropped)
 	}
 	if _, err := runInput(ctx, rules+"}\n", "nft", "-f", "-"); err != nil {
 		return fmt.Errorf("cannot cut %s: %w", h.name, err)

@@ -121,6 +121,23 @@ func (c *Cluster) AwaitBoth(ctx context.Context) (primary, standby *lab.Host, er
 	return primary, standby, c.AwaitStandby(ctx, standby)
 }
 
+// InSync says what is missing to a primary and a standby in sync.
+func (c *Cluster) InSync(ctx context.Context) error {
+	primary, err := c.Primary(ctx)
+	if err != nil {
+		return err
+	}
+	active, err := Status(ctx, primary)
+	if err != nil {
+		return err
+	}
+	standby, err := Status(ctx, c.Other(primary))
+	if err != nil {
+		return err
+	}
+	return inSync(standby, active)
+}
+
 // AwaitReplayed returns when the standby shows every row that the primary has now.
 func (c *Cluster) AwaitReplayed(ctx context.Context, primary, standby *lab.Host) error {
 	end, err := SQL(ctx, primary, "select pg_current_wal_insert_lsn()")

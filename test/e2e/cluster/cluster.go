@@ -113,6 +113,9 @@ func (c *Cluster) Configure(ctx context.Context) error {
 	return nil
 }
 
+// Secrets are the passwords of the cluster and its clients, which must be nowhere to be read.
+func (c *Cluster) Secrets() []string { return []string{c.secret, c.login.Password} }
+
 // Client is how a client named name gets to the database through the virtual address.
 func (c *Cluster) Client(name string) ledger.Login {
 	login := c.login

@@ -169,6 +169,27 @@ func (c *Cluster) Standby(ctx context.Context, h *lab.Host, on bool) error {
 	return c.crm(ctx, "crm", "node", order, h.Name())
 }
 
+// Maintenance makes Pacemaker only watch, or takes that back.
+func (c *Cluster) Maintenance(ctx context.Context, on bool) error {
+	return c.crm(ctx, "crm_attribute", "--type=crm_config", "--name=maintenance-mode", fmt.Sprintf("--update=%t", on))
+}
+
+// AwaitMembers returns when every host is a member of the cluster.
+func (c *Cluster) AwaitMembers(ctx context.Context) error {
+	return Await(ctx, "all hosts as members", func(ctx context.Context) error {
+		view, err := c.View(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range view.Nodes {
+			if !n.Online || n.Pending || n.Unclean {
+				return fmt.Errorf("%s is online=%t pending=%t unclean=%t", n.Name, n.Online, n.Pending, n.Unclean)
+			}
+		}
+		return nil
+	})
+}
+
 // SetParameter changes a parameter of the database.
 func (c *Cluster) SetParameter(ctx context.Context, name, value string) error {
 	return c.crm(ctx, "crm_resource", "--resource", Resource, "--set-parameter", name, "--parameter-value", value)

@@ -61,15 +61,7 @@ func (c *Cluster) calm(ctx context.Context, view View) error {
 	if on := view.AddressOn(); on != primary.Name() {
 		return errors.New("the virtual address is on " + on + ", the primary on " + primary.Name())
 	}
-	active, err := Status(ctx, primary)
-	if err != nil {
-		return err
-	}
-	standby, err := Status(ctx, c.Other(primary))
-	if err != nil {
-		return err
-	}
-	return inSync(standby, active)
+	return c.InSync(ctx)
 }
 
 // takeBackOrders ends what scenarios have ordered of Pacemaker.
@@ -90,5 +82,5 @@ func (c *Cluster) takeBackOrders(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(c.Clear(ctx), c.SetTarget(ctx, "Started"))
+	return errors.Join(c.Clear(ctx), c.SetTarget(ctx, "Started"), c.Maintenance(ctx, false))
 }

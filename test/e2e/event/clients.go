@@ -104,5 +104,5 @@ func (w *clients) settle(ctx context.Context, c *cluster.Cluster, r *Result) err
 		r.Lost += lost
 	}
 	r.Counted = true
-	return failed
+	return errors.Join(failed, inspect(ctx, c, primary, standby))
 }

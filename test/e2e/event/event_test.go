@@ -92,3 +92,23 @@ func TestTellStopsAtTheFirstStepThatFails(t *testing.T) {
 		t.Errorf("heard %q", h)
 	}
 }
+
+func TestReportSummarisesTheRunsOfAnEvent(t *testing.T) {
+	run := func(event string, virtual, direct time.Duration, lost int, counted bool) Result {
+		return Result{Mode: "containers", Event: event, Virtual: virtual, Direct: direct, Acknowledged: 100, Lost: lost, Counted: counted}
+	}
+	text := string(report([]Result{
+		run("crash", 3*time.Second, 2*time.Second, 0, true),
+		run("crash", time.Second, 4*time.Second, 0, true),
+		run("crash", 2*time.Second, 3*time.Second, 1, true),
+		run("cut", time.Second, time.Second, 0, false),
+	}))
+	for _, want := range []string{
+		"| crash | containers | 3 | 1.0 / 2.0 / 3.0 | 2.0 / 3.0 / 4.0 | 300 | 1 |\n",
+		"| cut | containers | 1 | 1.0 / 1.0 / 1.0 | 1.0 / 1.0 / 1.0 | 100 | unknown |\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}

@@ -28,22 +28,7 @@ func ColdStart(c *cluster.Cluster) []Step {
 
 // PostmasterKilled is the crash of the database alone: the host and the cluster on it live on.
 func PostmasterKilled(c *cluster.Cluster) Event {
-	var old *lab.Host
-	return Event{Name: "postmaster killed", Limit: 5 * time.Second, Steps: []Step{
-		{Text: "the primary's postmaster is killed", Do: func(ctx context.Context) (err error) {
-			if old, err = c.Primary(ctx); err != nil {
-				return err
-			}
-			return killPostmaster(ctx, old)
-		}},
-		{Text: "the other host takes over", Do: func(ctx context.Context) error {
-			_, err := c.AwaitPrimary(ctx, c.Other(old))
-			return err
-		}},
-		{Text: "the old primary is back as a streaming standby, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
-			return c.AwaitStandby(ctx, old)
-		}},
-	}}
+	return takeover(c, "postmaster killed", 5*time.Second, "the primary's postmaster is killed", killPostmaster)
 }
 
 // Switchover is an order, nothing is broken.

@@ -18,6 +18,10 @@ create table if not exists probe (host text not null);
 grant select, insert on ledger, probe to ledger;
 `
 
+// Fingerprint asks for the contents of the tables, in short.
+const Fingerprint = `select md5(coalesce(string_agg(writer || ' ' || number, ',' order by writer, number), '')), count(*),
+	(select count(*) from probe) from ledger`
+
 // Writer is a client that commits one numbered row after the other, every 20 ms, and after any failure
 // connects anew at once. It never stops trying.
 type Writer struct {
