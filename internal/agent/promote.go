@@ -45,7 +45,9 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	if err != nil {
 		return ocf.Success, err
 	}
-	if a.unpromoted(ctx, i, state) {
+	answer, errAsk := a.try(ctx, i, control.Status, courtesy)
+	// An answer that does not come proves nothing.
+	if errAsk == nil && unpromoted(answer.State, state) {
 		return ocf.Success, nil
 	}
 	if err := order(i, control.IntentDemote); err != nil {
@@ -55,7 +57,11 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	if err != nil {
 		return ocf.Success, err
 	}
-	if len(servers) > 0 {
+	switch {
+	case len(servers) == 0:
+	case hangs(i, answer, errAsk):
+		a.kill(ctx, i)
+	default:
 		a.shutdown(ctx, req, i)
 	}
 	if stopFollows(req) {
@@ -68,16 +74,38 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 }
 
 // unpromoted says whether there is nothing to demote: the server is known to
-// be a standby, or its activation has not got as far as a server. An answer
-// that does not come proves nothing.
-func (a *Agent) unpromoted(ctx context.Context, i config.Instance, state units.State) bool {
-	answer, err := a.try(ctx, i, control.Status, courtesy)
-	if err != nil {
+// be a standby, or its activation has not got as far as a server.
+func unpromoted(st control.State, unit units.State) bool {
+	return st.Role == ha.Standby ||
+		st.Role == ha.Down && unit.ActiveState == "activating" && st.Phase != control.PhaseRunning
+}
+
+// recent is how old a state may be that the supervisor has left, where it does
+// not answer: looking at a hung server, it is slow itself.
+const recent = 10 * time.Second
+
+// hangs says whether the server runs and does not answer, by the supervisor's
+// answer or by what it wrote last.
+func hangs(i config.Instance, answer control.Answer, err error) bool {
+	st := answer.State
+	if err != nil && control.ReadJSON(config.StatusFile(i.Name), &st) != nil {
 		return false
 	}
-	st := answer.State
-	return st.Role == ha.Standby ||
-		st.Role == ha.Down && state.ActiveState == "activating" && st.Phase != control.PhaseRunning
+	return st.Role == ha.Unknown && time.Since(st.Updated) < recent
+}
+
+// hangPatience is how long a server that does not answer may take for each way
+// to end in good order.
+const hangPatience = 2 * time.Second
+
+// kill ends a server that does not answer: the whole stop_timeout would be
+// spent on nothing, and clients wait.
+func (a *Agent) kill(ctx context.Context, i config.Instance) {
+	a.Log.Warn("PostgreSQL does not answer: it is killed if it does not end at once")
+	ladder := postmaster.Ladder{Fast: hangPatience, Immediate: hangPatience}
+	if err := postmaster.Shutdown(ctx, i.PGData, a.Log, ladder); err != nil {
+		a.Log.Warn("leaving the rest to systemd", "error", err)
+	}
 }
 
 // shutdown begins the fast shutdown itself, before systemd gets to it: what is

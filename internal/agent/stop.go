@@ -35,9 +35,12 @@ func (a *Agent) Stop(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	if gone, err := a.gone(ctx, i); err != nil {
 		return ocf.Success, err
 	} else if !gone {
-		a.bidFarewell(ctx, i)
+		hung := a.bidFarewell(ctx, i)
 		if err := order(i, control.IntentStop); err != nil {
 			a.Log.Warn("the supervisor will take the stop for a crash", "error", err)
+		}
+		if hung {
+			a.kill(ctx, i)
 		}
 		if err := a.stopDatabase(ctx, i); err != nil {
 			return ocf.Success, err
@@ -48,18 +51,21 @@ func (a *Agent) Stop(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 }
 
 // bidFarewell tells the primary, before a standby stops, not to wait for it,
-// and Pacemaker not to promote what is not there.
-func (a *Agent) bidFarewell(ctx context.Context, i config.Instance) {
-	if answer, err := a.try(ctx, i, control.Release, courtesy); err != nil {
+// and Pacemaker not to promote what is not there. It is answered whether the
+// server hangs.
+func (a *Agent) bidFarewell(ctx context.Context, i config.Instance) (hung bool) {
+	answer, err := a.try(ctx, i, control.Release, courtesy)
+	if err != nil {
 		a.Log.Info("the supervisor does not answer", "error", err)
 	} else if answer.Error != "" {
 		a.Log.Warn("commits may wait for this standby: " + answer.Error)
 	}
-	ctx, cancel := context.WithTimeout(ctx, courtesy)
+	ctxScore, cancel := context.WithTimeout(ctx, courtesy)
 	defer cancel()
-	if err := scores(i).SetScore(ctx, i.Node, ha.Minus); err != nil {
+	if err := scores(i).SetScore(ctxScore, i.Node, ha.Minus); err != nil {
 		a.Log.Info("the promotion score stays", "error", err)
 	}
+	return hangs(i, answer, err)
 }
 
 func (a *Agent) stopDatabase(ctx context.Context, i config.Instance) error {

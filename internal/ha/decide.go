@@ -15,8 +15,9 @@ type Facts struct {
 	MaxLag      int64         // rep_mode=async: bytes a promotable standby may be behind; < 0: no limit
 	Waiting     bool          // the activation waits to be chosen or for another host
 	HasData     bool
-	WasPrimary  bool // before PostgreSQL went down, or by the control file
-	Died        bool // PostgreSQL went down unasked in this activation
+	WasPrimary  bool          // before PostgreSQL went down, or by the control file
+	Died        bool          // PostgreSQL went down unasked in this activation
+	HungFor     time.Duration // how long PostgreSQL has run without answering
 	YieldedFor  time.Duration
 	Position    LSN      // primary: end of WAL
 	Required    []string // nodes in synchronous_standby_names as in force
@@ -98,7 +99,7 @@ func Decide(f Facts) []Action {
 	case Down:
 		return asDown(f)
 	}
-	return nil // unknown: nothing is concluded from not knowing
+	return asUnknown(f)
 }
 
 func asPrimary(f Facts) []Action {
@@ -144,7 +145,7 @@ func asDown(f Facts) []Action {
 	case f.Died && f.WasPrimary && f.YieldedFor < DemotionPatience && Successor(f.Candidate) != "":
 		// The score alone makes Pacemaker demote here and promote there: nothing
 		// waits for a restart.
-		return []Action{{Verb: Yield, Node: Successor(f.Candidate), Why: Successor(f.Candidate) + " holds every acknowledged commit"}}
+		return []Action{{Verb: Yield, Node: Successor(f.Candidate), Why: "PostgreSQL died as primary, " + Successor(f.Candidate) + " holds every acknowledged commit"}}
 	case f.Died:
 		return []Action{{Verb: Fail, Why: "PostgreSQL died"}}
 	case f.Waiting && f.Epoch.Number == 0 && !f.HasData:
@@ -154,6 +155,21 @@ func asDown(f Facts) []Action {
 		return score(f, HolderScore, "the last primary")
 	}
 	return score(f, Minus, "PostgreSQL is not running")
+}
+
+// HangPatience is how long a primary may give no answer before a standby takes
+// its place.
+const HangPatience = 10 * time.Second
+
+// asUnknown concludes nothing from not knowing, but for one thing: a peer that
+// could serve at once is better than a primary that has hung for long. The
+// demotion proves that nothing is left of it.
+func asUnknown(f Facts) []Action {
+	next := Successor(f.Candidate)
+	if !f.WasPrimary || f.HungFor < HangPatience || f.YieldedFor >= DemotionPatience || next == "" {
+		return nil
+	}
+	return []Action{{Verb: Yield, Node: next, Why: fmt.Sprintf("PostgreSQL has not answered for %s, %s holds every acknowledged commit", f.HungFor.Round(time.Second), next)}}
 }
 
 // Successor is a peer that can be promoted at once, "" if there is none.

@@ -21,7 +21,7 @@ func primaryFacts(changes ...func(*Facts)) Facts {
 			System:  system,
 			History: History{Timeline: 9, Parents: []Switch{{1, 0x3000060}}},
 		},
-		Mode: Sync, SyncTimeout: 10 * time.Second, MaxLag: 1 << 20, HasData: true,
+		WasPrimary: true, Mode: Sync, SyncTimeout: 10 * time.Second, MaxLag: 1 << 20, HasData: true,
 		Position: 0x9000000,
 		Required: []string{"h2"},
 		Standbys: []Follower{{Node: "h2", Streaming: true, Waited: true, Flushed: 0x9000000, GrownAt: 0x5000000}},
@@ -50,6 +50,13 @@ func downFacts(changes ...func(*Facts)) Facts {
 	for _, change := range changes {
 		change(&f)
 	}
+	return f
+}
+
+// hungFacts is h1 while its server does not answer.
+func hungFacts(d time.Duration, changes ...func(*Facts)) Facts {
+	f := primaryFacts(changes...)
+	f.Role, f.HungFor = Unknown, d
 	return f
 }
 
@@ -120,6 +127,12 @@ func TestDecide(t *testing.T) {
 		{"async: nobody is waited for", primaryFacts(async, func(f *Facts) { f.Required = []string{"h2"} }), []Verb{Require}},
 		{"async: a standby too far behind is not promotable", primaryFacts(async, func(f *Facts) { f.Standbys[0].Flushed = 1 }), []Verb{Publish}},
 		{"async: a standby that is near again is promotable", primaryFacts(async, behind), []Verb{Publish}},
+
+		{"a primary that does not answer: nothing is concluded", hungFacts(9 * time.Second), nil},
+		{"a primary that has hung for long yields to a complete standby", hungFacts(10 * time.Second), []Verb{Yield}},
+		{"a primary that has hung for long, without a successor, stays", hungFacts(time.Hour, behind), nil},
+		{"a standby that hangs concerns nobody", hungFacts(time.Hour, func(f *Facts) { f.WasPrimary = false }), nil},
+		{"a primary that hangs and yielded in vain stays", hungFacts(time.Hour, func(f *Facts) { f.YieldedFor = time.Minute }), nil},
 
 		{"a standby with its score has nothing to do", standbyFacts(), nil},
 		{"a standby that is behind may not be promoted", standbyFacts(func(f *Facts) { f.Self.InSync = 0 }), []Verb{SetScore}},

@@ -117,7 +117,7 @@ func (s *Supervisor) yield(ctx context.Context, a ha.Action) error {
 		return err
 	}
 	s.yielded = time.Now()
-	s.noteCrash("PostgreSQL died as primary, " + a.Node + " takes over: " + a.Why)
+	s.noteCrash(a.Node + " takes over: " + a.Why)
 	return nil
 }
 

@@ -84,7 +84,12 @@ func (s *Supervisor) facts() ha.Facts {
 		Position:    s.seen.look.Written,
 		Upstream:    s.follows,
 	}
-	if !f.Died {
+	s.hung = firstTime(s.hung, f.Role == ha.Unknown)
+	if f.Role == ha.Unknown {
+		// What it was cannot be asked, but is on record.
+		f.WasPrimary, f.HungFor = f.Epoch.Node == s.Instance.Node, time.Since(s.hung)
+	}
+	if !f.Died && f.Role != ha.Unknown {
 		s.yielded = time.Time{}
 	} else if !s.yielded.IsZero() {
 		f.YieldedFor = time.Since(s.yielded)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -70,18 +71,19 @@ func (s *scene) cpu(ctx context.Context, h *lab.Host, want ocf.Code, monitor []s
 	return nil
 }
 
-// processorTime is the average of some runs, user and system together.
+// processorTime is the median of some runs, user and system together: what else runs costs some of them their caches.
 func processorTime(ctx context.Context, h *lab.Host, want ocf.Code, argv []string) (time.Duration, error) {
-	var total time.Duration
+	var times []time.Duration
 	for range monitorRuns {
 		cmd := h.Command(ctx, argv...)
 		if err := cmd.Run(); cluster.ExitCode(err) != int(want) {
 			return 0, fmt.Errorf("%s on %s: %w, want %s", argv[len(argv)-1], h.Name(), err, want)
 		}
 		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage) // with the children that were waited for, wait4(2)
-		total += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		times = append(times, time.Duration(usage.Utime.Nano()+usage.Stime.Nano()))
 	}
-	return total / monitorRuns, nil
+	slices.Sort(times)
+	return times[len(times)/2], nil
 }
 
 func (s *scene) memory(ctx context.Context, h *lab.Host) error {

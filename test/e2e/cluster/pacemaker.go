@@ -181,13 +181,30 @@ func (c *Cluster) AwaitMembers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, n := range view.Nodes {
-			if !n.Online || n.Pending || n.Unclean {
-				return fmt.Errorf("%s is online=%t pending=%t unclean=%t", n.Name, n.Online, n.Pending, n.Unclean)
-			}
-		}
-		return nil
+		return view.members()
 	})
+}
+
+func (v View) members() error {
+	for _, n := range v.Nodes {
+		if !n.Online || n.Pending || n.Unclean {
+			return fmt.Errorf("%s is online=%t pending=%t unclean=%t", n.Name, n.Online, n.Pending, n.Unclean)
+		}
+	}
+	return nil
+}
+
+// Whole says what is missing to a cluster with all its members, a primary that has the virtual address and a standby in sync.
+// Actions that have failed are no matter.
+func (c *Cluster) Whole(ctx context.Context) error {
+	view, err := c.View(ctx)
+	if err != nil {
+		return err
+	}
+	if err := view.members(); err != nil {
+		return err
+	}
+	return c.serves(ctx, view)
 }
 
 // SetParameter changes a parameter of the database.

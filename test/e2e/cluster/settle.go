@@ -54,6 +54,10 @@ func (c *Cluster) calm(ctx context.Context, view View) error {
 	if err := view.Calm(); err != nil {
 		return err
 	}
+	return c.serves(ctx, view)
+}
+
+func (c *Cluster) serves(ctx context.Context, view View) error {
 	primary, err := c.Primary(ctx)
 	if err != nil {
 		return err

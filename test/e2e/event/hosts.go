@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"pgtwin/test/e2e/cluster"
@@ -105,9 +106,29 @@ func PacemakerKilled(c *cluster.Cluster, primarys bool) Event {
 	if primarys {
 		name, on = "Pacemaker killed on the primary's host", onPrimary
 	}
+	const unit = "pacemaker.service"
 	var hit *lab.Host
+	old := 0
 	return Event{Name: name, Limit: 20 * time.Second, Steps: []Step{
-		{Text: "every process of Pacemaker is killed", Do: on(c, &hit, inHost("systemctl", "kill", "--signal=KILL", "pacemaker.service"))},
+		{Text: "every process of Pacemaker is killed", Do: on(c, &hit, func(ctx context.Context, h *lab.Host) (err error) {
+			if old, err = cluster.MainPID(ctx, h, unit); err != nil {
+				return err
+			}
+			_, err = h.Run(ctx, "systemctl", "kill", "--signal=KILL", unit)
+			return err
+		})},
+		{Text: "it is back, or its host was fenced", Do: func(ctx context.Context) error {
+			return cluster.Await(ctx, "Pacemaker", func(ctx context.Context) error {
+				if !hit.Running() {
+					return nil
+				}
+				now, err := cluster.MainPID(ctx, hit, unit)
+				if err == nil && (now == 0 || now == old) {
+					err = fmt.Errorf("its process is %d, it was %d", now, old)
+				}
+				return err
+			})
+		}},
 		{Text: "there are a primary and a standby in sync, after a boot if the host was fenced", Do: func(ctx context.Context) error {
 			return awaitBothBooting(ctx, c, hit)
 		}},
@@ -122,6 +143,6 @@ func awaitBothBooting(ctx context.Context, c *cluster.Cluster, h *lab.Host) erro
 				return err
 			}
 		}
-		return c.InSync(ctx)
+		return c.Whole(ctx)
 	})
 }
