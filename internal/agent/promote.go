@@ -59,7 +59,7 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	}
 	switch {
 	case len(servers) == 0:
-	case hangs(i, answer, errAsk):
+	case hangs(i, answer):
 		a.kill(ctx, i)
 	default:
 		a.shutdown(ctx, req, i)
@@ -85,10 +85,10 @@ func unpromoted(st control.State, unit units.State) bool {
 const recent = 10 * time.Second
 
 // hangs says whether the server runs and does not answer, by the supervisor's
-// answer or by what it wrote last.
-func hangs(i config.Instance, answer control.Answer, err error) bool {
+// answer or, where it is too busy for one, by what it wrote last.
+func hangs(i config.Instance, answer control.Answer) bool {
 	st := answer.State
-	if err != nil && control.ReadJSON(config.StatusFile(i.Name), &st) != nil {
+	if st.Role == "" && control.ReadJSON(config.StatusFile(i.Name), &st) != nil {
 		return false
 	}
 	return st.Role == ha.Unknown && time.Since(st.Updated) < recent

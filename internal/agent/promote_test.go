@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
@@ -117,5 +118,35 @@ func TestPromoteIsTheSupervisorsToRefuse(t *testing.T) {
 		if !slices.Equal(asked(), []control.Verb{control.Promote}) {
 			t.Errorf("asked %v", asked())
 		}
+	}
+}
+
+func TestWhenAServerIsTakenForHung(t *testing.T) {
+	unknown := func(age time.Duration) control.State {
+		return control.State{Role: ha.Unknown, Updated: time.Now().Add(-age)}
+	}
+	busy := control.State{} // the supervisor had no time for an answer
+	tests := []struct {
+		name    string
+		answer  control.State
+		written *control.State
+		want    bool
+	}{
+		{"the supervisor says so", unknown(time.Second), nil, true},
+		{"the supervisor says otherwise, whatever it wrote before", control.State{Role: ha.Primary, Updated: time.Now()}, new(unknown(0)), false},
+		{"the supervisor has just written so", busy, new(unknown(4 * time.Second)), true},
+		{"the supervisor wrote so long ago", busy, new(unknown(time.Minute)), false},
+		{"nothing is known", busy, nil, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t)
+			if test.written != nil {
+				must(t, control.WriteJSON(config.StatusFile(h.instance.Name), test.written, 0o644))
+			}
+			if got := hangs(h.instance, control.Answer{State: test.answer}); got != test.want {
+				t.Errorf("hung: %t, want %t", got, test.want)
+			}
+		})
 	}
 }

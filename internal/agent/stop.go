@@ -65,7 +65,7 @@ func (a *Agent) bidFarewell(ctx context.Context, i config.Instance) (hung bool) 
 	if err := scores(i).SetScore(ctxScore, i.Node, ha.Minus); err != nil {
 		a.Log.Info("the promotion score stays", "error", err)
 	}
-	return hangs(i, answer, err)
+	return hangs(i, answer)
 }
 
 func (a *Agent) stopDatabase(ctx context.Context, i config.Instance) error {

@@ -125,6 +125,15 @@ func (a *Activation) standBack(ctx context.Context) error {
 	}
 	var succeeded time.Time
 	for time.Since(a.began) < ha.DemotionPatience && !exists(config.Grant(a.Instance.Name)) {
+		if err := a.report(control.Progress{Phase: control.PhaseWaiting, Detail: "another host is to be promoted"}); err != nil {
+			return err
+		}
+		// The first look, too, comes late: it costs a process when every one counts.
+		select {
+		case <-ctx.Done():
+			return errors.New("stopped while another host was to be promoted")
+		case <-time.After(time.Second):
+		}
 		view, err := a.readCluster(ctx)
 		if err != nil {
 			return err
@@ -134,14 +143,6 @@ func (a *Activation) standBack(ctx context.Context) error {
 		}
 		if !succeeded.IsZero() && time.Since(succeeded) > clearance {
 			return nil
-		}
-		if err := a.report(control.Progress{Phase: control.PhaseWaiting, Detail: "another host is to be promoted"}); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return errors.New("stopped while another host was to be promoted")
-		case <-time.After(time.Second):
 		}
 	}
 	return nil

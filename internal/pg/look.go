@@ -12,15 +12,17 @@ import (
 
 // Look is a server as seen in one round trip. What does not apply to its role is zero.
 type Look struct {
-	InRecovery     bool
-	System         uint64
-	Version        int // server_version_num, for example 150018
-	DataDirectory  string
-	Started        time.Time // of the postmaster
-	ConfLoaded     time.Time // last reload of the configuration
-	Timeline       ha.Timeline
-	Synchronous    string   // synchronous_standby_names as in force
-	PendingRestart []string // settings that were changed and wait for a restart
+	InRecovery    bool
+	System        uint64
+	Version       int // server_version_num, for example 150018
+	DataDirectory string
+	Started       time.Time // of the postmaster
+	ConfLoaded    time.Time // last reload of the configuration
+	Timeline      ha.Timeline
+	Synchronous   string // synchronous_standby_names as in force
+	// SynchronousFrom is the file that it is from, "" for the default.
+	SynchronousFrom string
+	PendingRestart  []string // settings that were changed and wait for a restart
 
 	// On a primary.
 	Written    ha.LSN // handed to the operating system

@@ -23,6 +23,7 @@ SELECT row_to_json(look) FROM (SELECT
 	                   (SELECT timeline_id FROM pg_control_checkpoint()))
 	END AS timeline,
 	current_setting('synchronous_standby_names') AS synchronous,
+	(SELECT coalesce(sourcefile, '') FROM pg_settings WHERE name = 'synchronous_standby_names') AS synchronousfrom,
 	(SELECT json_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart) AS pendingrestart,
 	CASE WHEN NOT standby THEN pg_current_wal_lsn() END AS written,
 	CASE WHEN NOT standby THEN pg_current_wal_flush_lsn() END AS flushed,

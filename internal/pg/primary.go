@@ -3,6 +3,7 @@ package pg
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"pgtwin/internal/ha"
@@ -57,6 +58,19 @@ func (c *Conn) Checkpoint(ctx context.Context) error {
 func (c *Conn) Reload(ctx context.Context) error {
 	return c.exec(ctx, "reload the configuration", "SELECT pg_reload_conf()")
 }
+
+// ReclaimSynchronous takes back an ALTER SYSTEM SET synchronous_standby_names, which wins over every
+// configuration file.
+func (c *Conn) ReclaimSynchronous(ctx context.Context) error {
+	const doing = "take back ALTER SYSTEM SET synchronous_standby_names"
+	if err := c.exec(ctx, doing, "ALTER SYSTEM RESET synchronous_standby_names"); err != nil {
+		return err
+	}
+	return c.Reload(ctx)
+}
+
+// SystemSet says whether a setting's file is the one that ALTER SYSTEM writes.
+func SystemSet(file string) bool { return filepath.Base(file) == "postgresql.auto.conf" }
 
 // EnsureSlot creates a physical slot that keeps WAL from now on, unless there is one of this name.
 func (c *Conn) EnsureSlot(ctx context.Context, name string) error {

@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"testing"
@@ -111,4 +112,30 @@ func TestSlots(t *testing.T) {
 	if got := c.lookNow(t).Slots; got != nil {
 		t.Errorf("left %+v", got)
 	}
+}
+
+func TestAnotherWriterOfSynchronousStandbyNamesIsFoundAndUndone(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "reclaim", template)
+	s.settings.Synchronous = []string{"a", "b"}
+	c := s.start()
+	ours := c.lookNow(t)
+	if SystemSet(ours.SynchronousFrom) || ours.SynchronousFrom == "" {
+		t.Errorf("from %q", ours.SynchronousFrom)
+	}
+	c.must(t, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (a, b)'")
+	must(t, c.Reload(t.Context()))
+	eventually(t, "the other setting", func() error {
+		if !SystemSet(c.lookNow(t).SynchronousFrom) {
+			return errors.New("it is not in force")
+		}
+		return nil
+	})
+	must(t, c.ReclaimSynchronous(t.Context()))
+	eventually(t, "our setting", func() error {
+		if now := c.lookNow(t); now.Synchronous != ours.Synchronous {
+			return errors.New(now.Synchronous)
+		}
+		return nil
+	})
 }

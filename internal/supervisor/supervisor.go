@@ -159,6 +159,7 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 // tick is one round: observe, decide, act, show.
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
+	s.reclaim(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
@@ -177,6 +178,21 @@ func (s *Supervisor) tick(ctx context.Context) {
 	}
 	s.settled = !acted && s.steady()
 	s.show(ctx)
+}
+
+// reclaim keeps synchronous_standby_names to one writer: with another value
+// than the one written here the records of who is complete are not true.
+func (s *Supervisor) reclaim(ctx context.Context) {
+	if s.seen.role != ha.Primary || !pg.SystemSet(s.seen.look.SynchronousFrom) {
+		return
+	}
+	s.Log.Warn("taking back ALTER SYSTEM SET synchronous_standby_names: pgtwin decides which standbys commits wait for",
+		"value", s.seen.look.Synchronous)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if err := s.conn.ReclaimSynchronous(ctx); err != nil {
+		s.Log.Error("commits do not wait for the standbys that may be promoted", "error", err)
+	}
 }
 
 // steady says whether nothing is under way that a quick look would help.

@@ -158,3 +158,34 @@ func strictMode(s *scene) {
 		step("nothing has failed", s.c.AwaitCalm),
 	)
 }
+
+// oneWriter changes synchronous_standby_names behind pgtwin's back. What commits wait for has to be what is on record.
+func oneWriter(s *scene) {
+	primary, standby := s.hosts()
+	const ask = "select current_setting('synchronous_standby_names')"
+	ours := ""
+	s.tell(
+		step("commits wait for the standby", func(ctx context.Context) (err error) {
+			ours, err = cluster.SQL(ctx, primary, ask)
+			return errors.Join(err, expect("synchronous_standby_names", ours, `"`+standby.Name()+`"`))
+		}),
+		step("a person has them wait for nobody, by ALTER SYSTEM", func(ctx context.Context) error {
+			_, err := cluster.SQL(ctx, primary, "alter system set synchronous_standby_names = ''")
+			return err
+		}),
+		step("PostgreSQL reads that, and pgtwin takes it back", func(ctx context.Context) error {
+			if _, err := cluster.SQL(ctx, primary, "select pg_reload_conf()"); err != nil {
+				return err
+			}
+			return cluster.Await(ctx, "pgtwin's setting", func(ctx context.Context) error {
+				now, err := cluster.SQL(ctx, primary, ask)
+				if err != nil {
+					return err
+				}
+				log, err := primary.Run(ctx, "journalctl", "--unit="+cluster.Watcher, "--no-pager", "--output=cat")
+				return errors.Join(err, expect("synchronous_standby_names", now, ours), mention("the supervisor's log", log, "taking back ALTER SYSTEM"))
+			})
+		}),
+		step("nothing has failed", s.c.AwaitCalm),
+	)
+}
