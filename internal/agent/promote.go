@@ -60,7 +60,9 @@ func (a *Agent) Demote(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	switch {
 	case len(servers) == 0:
 	case hangs(i, answer):
-		a.kill(ctx, i)
+		if err := a.kill(ctx, i); err != nil {
+			return ocf.Success, err
+		}
 	default:
 		a.shutdown(ctx, req, i)
 	}
@@ -84,28 +86,33 @@ func unpromoted(st control.State, unit units.State) bool {
 // not answer: looking at a hung server, it is slow itself.
 const recent = 10 * time.Second
 
-// hangs says whether the server runs and does not answer, by the supervisor's
+// hangs says whether the server runs and does not answer, or cannot write, by the supervisor's
 // answer or, where it is too busy for one, by what it wrote last.
 func hangs(i config.Instance, answer control.Answer) bool {
 	st := answer.State
 	if st.Role == "" && control.ReadJSON(config.StatusFile(i.Name), &st) != nil {
 		return false
 	}
-	return st.Role == ha.Unknown && time.Since(st.Updated) < recent
+	return (st.Role == ha.Unknown || st.Stalled) && time.Since(st.Updated) < recent
 }
 
 // hangPatience is how long a server that does not answer may take for each way
 // to end in good order.
 const hangPatience = 2 * time.Second
 
-// kill ends a server that does not answer: the whole stop_timeout would be
-// spent on nothing, and clients wait.
-func (a *Agent) kill(ctx context.Context, i config.Instance) {
-	a.Log.Warn("PostgreSQL does not answer: it is killed if it does not end at once")
+// killPatience is how long a killed server may take to end. One that hangs in
+// the kernel, on input or output, does not end before that does: then fencing,
+// which follows a failed stop, is what gets the service back.
+const killPatience = 10 * time.Second
+
+// kill ends a server that hangs: the whole stop_timeout would be spent on
+// nothing, and clients wait.
+func (a *Agent) kill(ctx context.Context, i config.Instance) error {
+	a.Log.Warn("PostgreSQL hangs: it is killed if it does not end at once")
 	ladder := postmaster.Ladder{Fast: hangPatience, Immediate: hangPatience}
-	if err := postmaster.Shutdown(ctx, i.PGData, a.Log, ladder); err != nil {
-		a.Log.Warn("leaving the rest to systemd", "error", err)
-	}
+	ctx, cancel := context.WithTimeout(ctx, 2*hangPatience+killPatience)
+	defer cancel()
+	return postmaster.Shutdown(ctx, i.PGData, a.Log, ladder)
 }
 
 // shutdown begins the fast shutdown itself, before systemd gets to it: what is

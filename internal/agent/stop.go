@@ -40,7 +40,9 @@ func (a *Agent) Stop(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 			a.Log.Warn("the supervisor will take the stop for a crash", "error", err)
 		}
 		if hung {
-			a.kill(ctx, i)
+			if err := a.kill(ctx, i); err != nil {
+				return ocf.Success, err
+			}
 		}
 		if err := a.stopDatabase(ctx, i); err != nil {
 			return ocf.Success, err

@@ -76,6 +76,7 @@ type State struct {
 	Role     ha.Role
 	Phase    Phase
 	Detail   string    `json:",omitempty"` // what is being done or waited for, in words
+	Stalled  bool      `json:",omitempty"` // primary: its disk takes no WAL
 	Yielding bool      `json:",omitempty"` // the primary died, and a peer is to take over
 	Progress *Progress `json:",omitempty"`
 

@@ -18,6 +18,7 @@ type Facts struct {
 	WasPrimary  bool          // before PostgreSQL went down, or by the control file
 	Died        bool          // PostgreSQL went down unasked in this activation
 	HungFor     time.Duration // how long PostgreSQL has run without answering
+	StalledFor  time.Duration // primary: how long it has waited for its disk to take WAL
 	YieldedFor  time.Duration
 	Position    LSN      // primary: end of WAL
 	Required    []string // nodes in synchronous_standby_names as in force
@@ -111,6 +112,10 @@ func asPrimary(f Facts) []Action {
 	if f.Epoch.Number == 0 {
 		return nil // a promotion is under way
 	}
+	// A disk that takes nothing lets no commit through, whatever the queries say.
+	if yields := asStalled(f); yields != nil {
+		return yields
+	}
 	actions := score(f, PrimaryScore, "primary")
 	if f.Mode == Async {
 		return append(actions, keepAsync(f)...)
@@ -170,6 +175,14 @@ func asUnknown(f Facts) []Action {
 		return nil
 	}
 	return []Action{{Verb: Yield, Node: next, Why: fmt.Sprintf("PostgreSQL has not answered for %s, %s holds every acknowledged commit", f.HungFor.Round(time.Second), next)}}
+}
+
+func asStalled(f Facts) []Action {
+	next := Successor(f.Candidate)
+	if f.StalledFor < HangPatience || f.YieldedFor >= DemotionPatience || next == "" {
+		return nil
+	}
+	return []Action{{Verb: Yield, Node: next, Why: fmt.Sprintf("the disk has taken no WAL for %s, %s holds every acknowledged commit", f.StalledFor.Round(time.Second), next)}}
 }
 
 // Successor is a peer that can be promoted at once, "" if there is none.

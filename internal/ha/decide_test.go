@@ -60,6 +60,8 @@ func hungFacts(d time.Duration, changes ...func(*Facts)) Facts {
 	return f
 }
 
+func stalled(d time.Duration) func(*Facts) { return func(f *Facts) { f.StalledFor = d } }
+
 func lost(d time.Duration) func(*Facts) {
 	return func(f *Facts) { f.Standbys = []Follower{{Node: "h2", LostFor: d, BehindFor: d}} }
 }
@@ -128,6 +130,10 @@ func TestDecide(t *testing.T) {
 		{"async: a standby too far behind is not promotable", primaryFacts(async, func(f *Facts) { f.Standbys[0].Flushed = 1 }), []Verb{Publish}},
 		{"async: a standby that is near again is promotable", primaryFacts(async, behind), []Verb{Publish}},
 
+		{"a primary whose disk hangs for a moment", primaryFacts(stalled(9 * time.Second)), nil},
+		{"a primary whose disk hangs yields to a complete standby", primaryFacts(stalled(10 * time.Second)), []Verb{Yield}},
+		{"so it does when it has lost its score for that", primaryFacts(stalled(11*time.Second), func(f *Facts) { f.Self.Score, f.YieldedFor = Minus, time.Second }), []Verb{Yield}},
+		{"a primary whose disk hangs, without a successor, stays", primaryFacts(stalled(time.Hour), behind, notWaited, lost(time.Second)), nil},
 		{"a primary that does not answer: nothing is concluded", hungFacts(9 * time.Second), nil},
 		{"a primary that has hung for long yields to a complete standby", hungFacts(10 * time.Second), []Verb{Yield}},
 		{"a primary that has hung for long, without a successor, stays", hungFacts(time.Hour, behind), nil},

@@ -28,6 +28,7 @@ type Look struct {
 	Written    ha.LSN // handed to the operating system
 	Flushed    ha.LSN // durable
 	Walsenders []Walsender
+	Unwritten  int // sessions that wait for the disk to take WAL
 	Farewells  int // standbys that are about to stop, see AwaitRelease
 
 	// On a standby.

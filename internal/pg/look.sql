@@ -37,6 +37,9 @@ SELECT row_to_json(look) FROM (SELECT
 		       write_lsn AS written, flush_lsn AS flushed, replay_lsn AS replayed, host(client_addr) AS address,
 		       (SELECT slot_name FROM pg_replication_slots WHERE active_pid = r.pid) AS slot
 		FROM pg_stat_replication AS r) AS w) AS walsenders,
+	-- The spelling of the names differs between versions.
+	(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'IO'
+		AND lower(wait_event) IN ('walwrite', 'walsync', 'walinitwrite', 'walinitsync')) AS unwritten,
 	(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgtwin farewell') AS farewells,
 	(SELECT json_agg(s ORDER BY s.name) FROM (
 		SELECT slot_name AS name, slot_type AS type, active, restart_lsn AS restart, wal_status AS walstatus

@@ -89,7 +89,10 @@ func (s *Supervisor) facts() ha.Facts {
 		// What it was cannot be asked, but is on record.
 		f.WasPrimary, f.HungFor = f.Epoch.Node == s.Instance.Node, time.Since(s.hung)
 	}
-	if !f.Died && f.Role != ha.Unknown {
+	if !s.stalled.IsZero() {
+		f.StalledFor = s.seen.at.Sub(s.stalled)
+	}
+	if !f.Died && f.Role != ha.Unknown && s.stalled.IsZero() {
 		s.yielded = time.Time{}
 	} else if !s.yielded.IsZero() {
 		f.YieldedFor = time.Since(s.yielded)

@@ -54,6 +54,8 @@ func (s *Supervisor) observe(ctx context.Context) {
 	if seen.role != before.role || seen.progress.Phase != before.progress.Phase {
 		s.changed = seen.at
 	}
+	stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
+	s.stalled = firstTime(s.stalled, stalls)
 	s.seen = seen
 }
 

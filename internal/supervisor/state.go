@@ -15,6 +15,9 @@ import (
 	"pgtwin/internal/units"
 )
 
+// stallWarning is how long a disk may take for one write without a word.
+const stallWarning = 3 * time.Second
+
 // state is what the supervisor knows, for the agent, status and metrics.
 func (s *Supervisor) state() control.State {
 	i, seen, look := s.Instance, s.seen, s.seen.look
@@ -59,6 +62,7 @@ func (s *Supervisor) state() control.State {
 		st.Standbys = s.standbys()
 	}
 	st.Yielding = !s.yielded.IsZero() && time.Since(s.yielded) < ha.DemotionPatience
+	st.Stalled = !s.stalled.IsZero() && time.Since(s.stalled) > stallWarning
 	st.Warnings = s.warnings(st)
 	s.warned = firstTime(s.warned, len(st.Warnings) > 0)
 	st.WarnedSince = s.warned
@@ -91,6 +95,7 @@ func (s *Supervisor) warnings(st control.State) []string {
 		}
 	}
 	add(s.seen.role == ha.Unknown, "PostgreSQL does not answer: %v", s.seen.err)
+	add(st.Stalled, "the disk has taken no WAL for %s: commits wait", time.Since(s.stalled).Round(time.Second))
 	add(s.viewAt.IsZero() && s.view.Nodes == nil, "Pacemaker does not answer")
 	add(s.view.Nodes != nil && !s.view.Quorate, "this part of the cluster has no quorum")
 	add(s.view.Nodes != nil && !s.view.Fencing, "fencing is not configured: a host that is cut off may go on writing, and what it acknowledges is lost")

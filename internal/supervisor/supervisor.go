@@ -67,6 +67,7 @@ type Supervisor struct {
 	yielded  time.Time // when this host stood back after a crash
 	reported time.Time // start of the activation whose failure was reported
 	diverged time.Time
+	stalled  time.Time // since when the disk has taken no WAL, while sessions wait for that
 	hung     time.Time // since when PostgreSQL has run without answering
 	warned   time.Time // since when something is unusual
 	follows  string    // node in primary_conninfo

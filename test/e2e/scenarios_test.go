@@ -57,6 +57,7 @@ func TestScenarios(t *testing.T) {
 				results = append(results, s.events(faults()...)...)
 				s.play(scenario{"primary lost while the standby is behind", primaryLostWhileBehind})
 				s.play(scenario{"strict mode", strictMode})
+				s.play(scenario{"disks", disks})
 				s.play(scenario{"one writer of synchronous_standby_names", oneWriter})
 			}
 			s.play(scenario{"container and host packages", containerAndHostPackages})

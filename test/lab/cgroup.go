@@ -63,8 +63,9 @@ func (g cgroup) event(line string) bool {
 	return err == nil && slices.Contains(strings.Split(string(data), "\n"), line)
 }
 
-// kill ends every process in the cgroup with SIGKILL and returns when they are gone.
-func (g cgroup) kill(ctx context.Context) error {
+// kill ends every process in the cgroup with SIGKILL and returns when they are gone. Once they are all marked for death,
+// release is called, for what else keeps them.
+func (g cgroup) kill(ctx context.Context, release func()) error {
 	err := g.write("cgroup.kill", "1")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -72,6 +73,7 @@ func (g cgroup) kill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	release()
 	return await(ctx, "the end of the processes in "+string(g), func() (bool, error) {
 		return !g.populated(), nil
 	})

@@ -14,10 +14,15 @@ func clean(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := g.kill(ctx); err != nil {
+	helpers, err := filepath.Glob(runDir + "/*/pid")
+	if err != nil {
 		return err
 	}
-	helpers, err := filepath.Glob(runDir + "/*/pid")
+	mounts, err := loopMounts(helpers...)
+	if err == nil {
+		err = g.kill(ctx, func() { thaw(mounts) })
+	}
+	closeAll(mounts)
 	if err != nil {
 		return err
 	}

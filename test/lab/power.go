@@ -158,7 +158,12 @@ func (h *Host) clearAway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := g.kill(ctx); err != nil {
+	mounts, err := loopMounts(h.dir("pid"))
+	if err == nil {
+		err = g.kill(ctx, func() { thaw(mounts) })
+	}
+	closeAll(mounts)
+	if err != nil {
 		return err
 	}
 	reap(h.dir("pid"))
