@@ -88,7 +88,7 @@ func PromotionKilled(c *cluster.Cluster) Event {
 	var old *lab.Host
 	return Event{Name: "agent killed during a promotion", Limit: 60 * time.Second, Steps: []Step{
 		{Text: "the promoted role is ordered onto the other host, where the agent is killed", Do: onPrimary(c, &old, func(ctx context.Context, h *lab.Host) error {
-			const lurk = "until pkill -KILL --full 'heartbeat/pgtwin promote'; do sleep 0.01; done"
+			const lurk = "until pkill -KILL --full 'heartbeat/pgtwin promot[e]'; do sleep 0.01; done"
 			killer := c.Other(h).Command(ctx, "sh", "-c", lurk)
 			if err := killer.Start(); err != nil {
 				return err
