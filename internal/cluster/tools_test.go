@@ -127,6 +127,15 @@ func TestToolsAreAsked(t *testing.T) {
 			func(ctx context.Context, c *Client) error { return c.Fail(ctx, "h1") },
 			"crm_resource --fail --resource=postgres --node=h1", "",
 		},
+		"a peer's copy": {
+			func(ctx context.Context, c *Client) error {
+				_, err := c.Knows(ctx, "h2", epoch)
+				if err != nil && !strings.Contains(err.Error(), "EOF") { // the stand-in has no answer
+					return err
+				}
+				return nil
+			}, "cibadmin --query --node=h2 --scope=crm_config", "",
+		},
 		"an attribute": {
 			func(ctx context.Context, c *Client) error {
 				return c.SetAttribute(ctx, "pgtwin-postgres-ha-crash", "2 today")

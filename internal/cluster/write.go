@@ -45,6 +45,25 @@ func (c *Client) Write(ctx context.Context, v View, r Record) error {
 	return nil
 }
 
+// Knows says whether the copy of the cluster information base on a peer has this
+// epoch. A write returns when it is applied here: in the moment of a split it
+// may not get any further.
+func (c *Client) Knows(ctx context.Context, peer string, epoch ha.Epoch) (bool, error) {
+	out, err := c.run(ctx, nil, "cibadmin", "--query", "--node="+peer, "--scope=crm_config")
+	if err != nil {
+		return false, fmt.Errorf("cannot ask %s for its copy of the records: %w", peer, err)
+	}
+	var section struct {
+		XMLName    xml.Name       `xml:"crm_config"`
+		Properties []attributeSet `xml:"cluster_property_set"`
+	}
+	if err := xml.Unmarshal(out, &section); err != nil {
+		return false, fmt.Errorf("cannot parse %s's copy of the records: %w", peer, err)
+	}
+	text, _ := lookup(section.Properties, c.epochName())
+	return text == epoch.String(), nil
+}
+
 // cibUpdate holds only what is to change: cibadmin --modify merges it by id.
 // It stays within crm_config: a change to the nodes section that does not come
 // from Pacemaker's own attribute tools makes the controller hold an election

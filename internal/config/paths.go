@@ -74,6 +74,9 @@ func FounderFile(name string) string { return filepath.Join(StateDir(name), "fou
 // there were data.
 func MountFile(name string) string { return filepath.Join(StateDir(name), "mounted-at") }
 
+// EpochFile keeps the latest epoch that this host has seen.
+func EpochFile(name string) string { return filepath.Join(StateDir(name), "epoch") }
+
 // CrashFile counts the crashes of the database.
 func CrashFile(name string) string { return filepath.Join(StateDir(name), "crashes.json") }
 

@@ -58,6 +58,7 @@ const (
 	Publish  Verb = "publish" // Node holds the commits of epoch Number; 0 = behind
 	Require  Verb = "require" // synchronous_standby_names becomes Nodes
 	Follow   Verb = "follow"  // Node
+	Restore  Verb = "restore" // the record of this host's promotion
 	Yield    Verb = "yield"   // the peers shall take over from a dead primary
 	Fail     Verb = "fail"    // report this instance to Pacemaker as failed
 	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary
@@ -92,6 +93,9 @@ const DivergedPatience = 5 * time.Second
 
 // Decide says what to do now, in order.
 func Decide(f Facts) []Action {
+	if f.Known.Number > f.Epoch.Number && f.Known.Node == f.Self.Node && f.Role != Unknown {
+		return restore(f)
+	}
 	switch f.Role {
 	case Primary:
 		return asPrimary(f)
@@ -103,11 +107,24 @@ func Decide(f Facts) []Action {
 	return asUnknown(f)
 }
 
+// restore writes the record of this host's promotion again, which an older copy
+// of the records has replaced. Nobody else is known to be complete then.
+func restore(f Facts) []Action {
+	if !f.Quorate {
+		return nil
+	}
+	return []Action{{Verb: Restore, Number: f.Known.Number, Why: fmt.Sprintf("the cluster has epoch %d on record, this host was promoted in epoch %d", f.Epoch.Number, f.Known.Number)}}
+}
+
 func asPrimary(f Facts) []Action {
+	latest := f.Epoch
+	if f.Known.Number > latest.Number {
+		latest = f.Known
+	}
 	// A promotion that this server has not seen: whatever it acknowledges from
 	// now on is lost.
-	if f.Epoch.Number > 0 && f.Epoch.Node != f.Self.Node {
-		return []Action{{Verb: Halt, Why: fmt.Sprintf("%s was promoted (epoch %d)", f.Epoch.Node, f.Epoch.Number)}}
+	if latest.Number > 0 && latest.Node != f.Self.Node {
+		return []Action{{Verb: Halt, Why: fmt.Sprintf("%s was promoted (epoch %d)", latest.Node, latest.Number)}}
 	}
 	if f.Epoch.Number == 0 {
 		return nil // a promotion is under way

@@ -62,6 +62,11 @@ func hungFacts(d time.Duration, changes ...func(*Facts)) Facts {
 
 func stalled(d time.Duration) func(*Facts) { return func(f *Facts) { f.StalledFor = d } }
 
+// forgotten is a later promotion of a node that this host has seen and that is not on record.
+func forgotten(node string) func(*Facts) {
+	return func(f *Facts) { f.Known = f.Epoch; f.Known.Number, f.Known.Node = 8, node }
+}
+
 func lost(d time.Duration) func(*Facts) {
 	return func(f *Facts) { f.Standbys = []Follower{{Node: "h2", LostFor: d, BehindFor: d}} }
 }
@@ -94,6 +99,11 @@ func TestDecide(t *testing.T) {
 		{"a primary with its standby has nothing to do", primaryFacts(), nil},
 		{"a primary without a score gets one", primaryFacts(func(f *Facts) { f.Self.Scored = false }), []Verb{SetScore}},
 		{"a primary that another promotion has overtaken stops at once", primaryFacts(otherEpoch), []Verb{Halt}},
+		{"a primary whose record was replaced by an older one restores it", primaryFacts(forgotten("h1")), []Verb{Restore}},
+		{"so it does where no record is left", primaryFacts(forgotten("h1"), func(f *Facts) { f.Epoch = Epoch{} }), []Verb{Restore}},
+		{"so it does as a standby after a restart", standbyFacts(forgotten("h2")), []Verb{Restore}},
+		{"but not without quorum", primaryFacts(forgotten("h1"), noQuorum), nil},
+		{"a primary that knows of another's later promotion stops, whatever is on record", primaryFacts(forgotten("h2")), []Verb{Halt}},
 		{"a primary decides nothing before its epoch is recorded", primaryFacts(func(f *Facts) { f.Epoch = Epoch{} }), nil},
 
 		{"a standby just lost: commits wait", primaryFacts(lost(time.Second)), nil},
@@ -191,6 +201,8 @@ func TestPromotable(t *testing.T) {
 		{"recorded as complete", candidate(), true},
 		{"recorded as behind", candidate(func(f *Facts) { f.Self.InSync = 0 }), false},
 		{"complete in an earlier epoch", candidate(func(f *Facts) { f.Self.InSync = 6 }), false},
+		{"complete by an old record, but a later promotion is known", candidate(forgotten("h1")), false},
+		{"so it is, but the administrator decides", candidate(forgotten("h1"), func(f *Facts) { f.Force = true }), true},
 		{"behind, but the administrator decides", candidate(func(f *Facts) { f.Self.InSync, f.Force = 0, true }), true},
 		{"no quorum", candidate(noQuorum), false},
 		{"no quorum, forced", candidate(noQuorum, func(f *Facts) { f.Force = true }), false},

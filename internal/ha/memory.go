@@ -17,6 +17,9 @@ type Sender struct {
 // while there is something to flush, and be taken for streaming.
 const StallPatience = 2 * time.Second
 
+// FarewellPatience is how long a standby may take to stop after its farewell.
+const FarewellPatience = 15 * time.Second
+
 // Memory is what a primary remembers of its peers from one look to the next.
 // The zero value remembers nothing. The times come from the caller, all from
 // one clock.
@@ -31,6 +34,7 @@ type remembered struct {
 	recorded bool
 	behind   time.Time // since when it is known to be recorded as behind
 	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
+	left     time.Time // when that was noticed
 }
 
 // of starts a memory with the present: a peer not looked at yet is not lost.
@@ -55,7 +59,7 @@ func (m *Memory) Read(now time.Time, epoch Epoch, peers []Membership, senders ma
 		p := m.of(node.Node, now)
 		recorded := epoch.Number > 0 && node.InSync == epoch.Number
 		if p.recorded && !recorded {
-			p.leaving = -1
+			p.leaving, p.left = -1, now
 			if sender, ok := senders[node.Node]; ok {
 				p.leaving = sender.PID
 			}
@@ -112,8 +116,9 @@ func (m *Memory) Followers(now time.Time, peers []Membership, senders map[string
 			Node: node.Node, Streaming: sender.Streaming && now.Sub(p.streamed) < StallPatience, Waited: sender.Waited, Flushed: sender.Flushed,
 			GrownAt: p.grownAt,
 			LostFor: now.Sub(p.streamed),
-			// Until it comes back on another connection.
-			Leaving: p.leaving != 0 && (!connected || sender.PID == p.leaving),
+			// Until it comes back on another connection. Where the farewell was noticed
+			// after the return, the connection is the new one already.
+			Leaving: p.leaving != 0 && (!connected || sender.PID == p.leaving && now.Sub(p.left) < FarewellPatience),
 		}
 		if !p.behind.IsZero() {
 			f.BehindFor = now.Sub(p.behind)

@@ -80,6 +80,10 @@ func TestMemoryOfARecord(t *testing.T) {
 		t.Errorf("a record that was taken back here: %+v", f)
 	}
 
+	if f := released.Followers(began.Add(time.Minute), lagging, senders, nil, 10)[0]; f.Leaving {
+		t.Errorf("still there a minute after its farewell: %+v", f)
+	}
+
 	var gone Memory
 	gone.Read(began, epoch, complete, senders)
 	gone.Read(began, epoch, lagging, nil)

@@ -9,6 +9,7 @@ type Candidate struct {
 	Quorate bool
 	Fencing bool
 	Epoch   Epoch
+	Known   Epoch // the latest that this host has seen
 
 	Role     Role
 	Unsound  bool // a rewind or clone of the data directory was not finished
@@ -48,6 +49,11 @@ func Promotable(c Candidate) Verdict {
 		if p.Unclean && c.Fencing {
 			return no("%s may be running: it is neither a member nor fenced", p.Node)
 		}
+	}
+	// The information base of a host that was cut off can replace the others' when
+	// it comes back, and with it the record of what happened meanwhile.
+	if c.Known.Number > c.Epoch.Number && !c.Force {
+		return no("the record of the promotion of %s (epoch %d) is lost: start that host, it restores it", c.Known.Node, c.Known.Number)
 	}
 	if c.Epoch.Number == 0 {
 		return mayFound(c)
@@ -150,9 +156,9 @@ func NextPromotion(c Candidate, mode Mode) Promotion {
 			p.Required = append(p.Required, peer.Node)
 		}
 	}
-	next, reserved := NextTimeline(c.History.Timeline, c.Epoch.Highest, index, len(c.Peers)+1)
+	next, reserved := NextTimeline(c.History.Timeline, max(c.Epoch.Highest, c.Known.Highest), index, len(c.Peers)+1)
 	p.Epoch = Epoch{
-		Number: c.Epoch.Number + 1, System: c.System, Timeline: next, Highest: next, Switch: c.Replayed, Node: c.Self.Node,
+		Number: max(c.Epoch.Number, c.Known.Number) + 1, System: c.System, Timeline: next, Highest: next, Switch: c.Replayed, Node: c.Self.Node,
 	}
 	p.InSync[c.Self.Node] = p.Epoch.Number
 	p.Reserved = reserved

@@ -37,10 +37,25 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 	if err := a.lookAtData(&arrival); err != nil {
 		return arrival, err
 	}
+	if err := a.recall(&arrival); err != nil {
+		return arrival, err
+	}
 	if arrival.Epoch.Number > 0 && arrival.Epoch.Node != a.Instance.Node {
 		arrival.Primary = a.askPrimary(ctx, arrival.Epoch.Node)
 	}
 	return arrival, nil
+}
+
+// recall goes by the latest epoch that this host has seen, where an older copy
+// of the records has replaced the one that had it.
+func (a *Activation) recall(arrival *ha.Arrival) error {
+	known, err := control.ReadEpoch(config.EpochFile(a.Instance.Name))
+	ours := !arrival.Data || arrival.System == known.System
+	if err == nil && ours && known.Number > arrival.Epoch.Number {
+		a.Log.Warn("the record of a promotion is lost", "known", known, "recorded", arrival.Epoch)
+		arrival.Epoch, arrival.InSync = known, 0
+	}
+	return err
 }
 
 // readCluster asks until there is an answer: without the recorded epoch

@@ -28,6 +28,9 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 	case ha.Require:
 		s.Log.Info(fmt.Sprintf("commits wait for [%s]: %s", strings.Join(a.Nodes, " "), a.Why))
 		return s.configure(ctx, "", a.Nodes)
+	case ha.Restore:
+		s.Log.Error("recording this host's promotion again: "+a.Why, "PGTWIN_EPOCH", a.Number)
+		return s.record(ctx, ha.Promotion{Epoch: s.latest, InSync: s.complete(a.Number)})
 	case ha.Follow:
 		return s.configure(ctx, a.Node, nil)
 	case ha.Yield:
@@ -62,6 +65,15 @@ func (s *Supervisor) publish(ctx context.Context, a ha.Action) error {
 	s.known(a.Node, func(m *ha.Membership) { m.InSync = a.Number })
 	s.memory.Published(time.Now(), a.Node, a.Number)
 	return nil
+}
+
+// complete is the record in which this host alone holds the commits of an epoch.
+func (s *Supervisor) complete(epoch int) map[string]int {
+	all := map[string]int{s.Instance.Node: epoch}
+	for _, peer := range others(s.view, s.Instance.Node) {
+		all[peer.Node] = 0
+	}
+	return all
 }
 
 // setScore sets this host's promotion score.

@@ -29,6 +29,7 @@ func (s *Supervisor) candidate() ha.Candidate {
 		Quorate:  s.view.Quorate,
 		Fencing:  s.view.Fencing,
 		Epoch:    s.view.Epoch,
+		Known:    s.knownHere(),
 		Role:     s.seen.role,
 		Unsound:  s.seen.unsound,
 		System:   s.seen.look.System,
@@ -43,6 +44,29 @@ func (s *Supervisor) candidate() ha.Candidate {
 
 func others(view cluster.View, self string) []ha.Membership {
 	return slices.DeleteFunc(slices.Clone(view.Nodes), func(m ha.Membership) bool { return m.Node == self })
+}
+
+// know remembers an epoch that is later than what was known. One of this host's
+// own counts from when the promotion has taken effect: what was only recorded,
+// in a part of the cluster that then lost, never happened.
+func (s *Supervisor) know(epoch ha.Epoch) {
+	effective := epoch.Node != s.Instance.Node || s.seen.role == ha.Primary && s.seen.look.Timeline == epoch.Timeline
+	if epoch.Number <= s.latest.Number || !effective {
+		return
+	}
+	s.latest = epoch
+	if err := control.WriteEpoch(config.EpochFile(s.Instance.Name), epoch); err != nil {
+		s.Log.Warn("an older copy of the records would not be noticed", "error", err)
+	}
+}
+
+// knownHere is the latest epoch known of the database that is here: what is
+// left of another one says nothing.
+func (s *Supervisor) knownHere() ha.Epoch {
+	if system := s.seen.look.System; system != 0 && s.latest.System != system {
+		return ha.Epoch{}
+	}
+	return s.latest
 }
 
 // currentHistory is the history of the timeline that the server is on. Until

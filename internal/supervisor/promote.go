@@ -36,6 +36,9 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := s.record(ctx, next); err != nil {
 		return fmt.Errorf("not promoted: %w", err)
 	}
+	if err := s.spread(ctx, next.Epoch); err != nil {
+		return fmt.Errorf("not promoted: %w", err)
+	}
 	if err := s.configure(ctx, "", next.Required); err != nil {
 		return err
 	}
@@ -91,6 +94,53 @@ func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
 	return nil
 }
 
+// peerPatience is how long a peer may take to show its copy of the records. One
+// that is cut off or hangs is not a member any more soon after.
+const peerPatience = time.Second
+
+// spread returns when no peer can act on an older record: each has the new one
+// in its copy, or is confirmed down. Without that a promotion recorded in the
+// moment of a split would be known on this side alone, and the other side,
+// should it win the fencing, would go on where the old record says.
+func (s *Supervisor) spread(ctx context.Context, epoch ha.Epoch) error {
+	for {
+		peer, err := s.ignorant(ctx, epoch)
+		if peer == "" || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not show that it knows of epoch %d", peer, epoch.Number)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if err := s.refresh(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// ignorant is a peer that may not know of the epoch, "" if there is none.
+func (s *Supervisor) ignorant(ctx context.Context, epoch ha.Epoch) (string, error) {
+	for _, peer := range others(s.view, s.Instance.Node) {
+		if peer.Unclean && s.view.Fencing {
+			return peer.Node, fmt.Errorf("%s may be running, and may not know of epoch %d", peer.Node, epoch.Number)
+		}
+		if !peer.Online {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, peerPatience)
+		knows, err := s.Cluster.Knows(asking, peer.Node, epoch)
+		cancel()
+		if err != nil {
+			s.Log.Warn("a peer does not show its records", "peer", peer.Node, "error", err)
+		}
+		if !knows {
+			return peer.Node, nil
+		}
+	}
+	return "", nil
+}
+
 // confirm compares what PostgreSQL did with what was recorded.
 func (s *Supervisor) confirm(epoch ha.Epoch) error {
 	if s.seen.role != ha.Primary {
@@ -99,6 +149,7 @@ func (s *Supervisor) confirm(epoch ha.Epoch) error {
 	if got := s.seen.look.Timeline; got != epoch.Timeline {
 		return fmt.Errorf("PostgreSQL went to timeline %d, recorded is %d: another host may use it", got, epoch.Timeline)
 	}
+	s.know(epoch)
 	s.Log.Info(fmt.Sprintf("primary on timeline %d", epoch.Timeline), "PGTWIN_ROLE", "primary", "PGTWIN_EPOCH", epoch.Number)
 	s.houseAt = time.Time{}
 	s.changed = time.Now()

@@ -33,6 +33,8 @@ type memory struct {
 	view    cluster.View
 	onWrite func(cluster.Record)
 	refuse  error
+	late    int // how often a peer does not know of the epoch yet
+	asked   int
 }
 
 func (m *memory) Read(context.Context) (cluster.View, error) {
@@ -55,6 +57,12 @@ func (m *memory) Write(_ context.Context, _ cluster.View, r cluster.Record) erro
 		}
 	}
 	return nil
+}
+
+// Knows answers for a peer whose copy is late.
+func (m *memory) Knows(_ context.Context, _ string, epoch ha.Epoch) (bool, error) {
+	m.asked++
+	return m.asked > m.late && m.view.Epoch == epoch, nil
 }
 
 func (m *memory) SetScore(_ context.Context, node string, score int) error {
@@ -132,7 +140,11 @@ func TestTheEpochIsRecordedBeforeThePromotionTakesEffect(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	m.late = 3
 	must(t, s.promote(ctx))
+	if m.asked != 4 {
+		t.Errorf("the peer was asked %d times", m.asked)
+	}
 
 	// The third of two hosts' timelines is the first host's next; the second was not to be taken by chance.
 	epoch := m.view.Epoch
@@ -170,6 +182,10 @@ func TestWithoutTheRecordThereIsNoPromotion(t *testing.T) {
 		}, "no quorum"},
 		{"an unclean peer", func() { m.view.Quorate, m.view.Nodes[1].Unclean = true, true }, "h2 may be running"},
 		{"a record that fails", func() { m.view.Nodes[1].Unclean, m.refuse = false, errors.New("no CIB") }, "no CIB"},
+		{"a record that the peer has not seen when it is lost", func() {
+			m.refuse, m.late = nil, 1000
+			m.onWrite = func(cluster.Record) { m.view.Nodes[1].Online, m.view.Nodes[1].Unclean = false, true }
+		}, "h2 may be running, and may not know of epoch 1"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 type Cluster interface {
 	Read(ctx context.Context) (cluster.View, error)
 	Write(ctx context.Context, v cluster.View, r cluster.Record) error
+	Knows(ctx context.Context, peer string, epoch ha.Epoch) (bool, error)
 	SetScore(ctx context.Context, node string, score int) error
 	SetAttribute(ctx context.Context, name, value string) error
 	Fail(ctx context.Context, node string) error
@@ -62,6 +63,7 @@ type Supervisor struct {
 	view     cluster.View
 	viewAt   time.Time // zero: read at the next look
 	memory   ha.Memory
+	latest   ha.Epoch // the latest that this host has seen
 	history  ha.History
 	settled  bool
 	yielded  time.Time // when this host stood back after a crash
@@ -111,6 +113,9 @@ func (s *Supervisor) begin() (err error) {
 	s.deaths = make(chan postmaster.Process, 1)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
+		return err
+	}
+	if s.latest, err = control.ReadEpoch(config.EpochFile(s.Instance.Name)); err != nil {
 		return err
 	}
 	s.credential, err = pg.ReadPassFile(pg.FindPassFile(s.Instance.PassFile, s.Instance.User), s.Instance.Port, s.Instance.Nodes, s.Instance.Addresses)
@@ -245,6 +250,7 @@ func (s *Supervisor) refresh(ctx context.Context) error {
 	now := time.Now()
 	s.memory.Read(now, view.Epoch, others(view, s.Instance.Node), s.senders())
 	s.view, s.viewAt = view, now
+	s.know(view.Epoch)
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 // Each host's data on a file system of their own, which can be filled and frozen.
 const (
 	diskImage = "/var/lib/pgsql/disk.img"
-	diskSize  = "1500M"
+	diskSize  = "600M"
 	diskMoved = cluster.DataDir + "-moved"
 	diskFill  = cluster.DataDir + "/fill"
 )
@@ -75,7 +75,7 @@ func toDisk(ctx context.Context, h *lab.Host) error {
 		[]string{"mv", cluster.DataDir, diskMoved},
 		[]string{"install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700", cluster.DataDir},
 		[]string{"truncate", "--size", diskSize, diskImage},
-		[]string{"mkfs.ext4", "-q", "-F", diskImage})
+		[]string{"mkfs.btrfs", "--quiet", "--force", diskImage})
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,6 @@ func toDisk(ctx context.Context, h *lab.Host) error {
 		return err
 	}
 	return programsInHost(ctx, h,
-		[]string{"rmdir", cluster.DataDir + "/lost+found"},
 		[]string{"cp", "-a", diskMoved + "/.", cluster.DataDir},
 		[]string{"rm", "-rf", diskMoved})
 }
@@ -99,12 +98,11 @@ func fromDisk(ctx context.Context, h *lab.Host) error {
 
 // fill leaves nothing free on the disk.
 func fill(ctx context.Context, h *lab.Host) error {
-	free, err := h.Run(ctx, "df", "--block-size=1", "--output=avail", cluster.DataDir)
-	if err != nil {
-		return err
+	_, err := h.Run(ctx, "dd", "if=/dev/zero", "of="+diskFill, "bs=1M")
+	if err == nil || !strings.Contains(err.Error(), "No space left") {
+		return fmt.Errorf("cannot fill the disk of %s: %w", h.Name(), err)
 	}
-	_, size, _ := strings.Cut(strings.TrimSpace(free), "\n")
-	return programsInHost(ctx, h, []string{"fallocate", "--length", strings.TrimSpace(size), diskFill})
+	return nil
 }
 
 func empty(ctx context.Context, h *lab.Host) error {
