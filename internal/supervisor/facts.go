@@ -123,7 +123,7 @@ func (s *Supervisor) facts() ha.Facts {
 	}
 	if s.seen.role == ha.Primary {
 		f.Required = s.required()
-		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), f.Required, s.seen.look.Written)
+		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), s.proven(f.Required), s.seen.look.Written)
 	}
 	s.diverged = firstTime(s.diverged, s.isDiverged(f))
 	if !s.diverged.IsZero() {
@@ -145,6 +145,15 @@ func (s *Supervisor) isDiverged(f ha.Facts) bool {
 		slices.ContainsFunc(f.Peers, func(p ha.Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score > 0 })
 }
 
+// proven are the required nodes once commits are proven to wait for them: what
+// was acknowledged before that may be missing there.
+func (s *Supervisor) proven(required []string) []string {
+	if s.enforced != s.settings {
+		return nil
+	}
+	return required
+}
+
 // senders are the peers' connections, by node.
 func (s *Supervisor) senders() map[string]ha.Sender {
 	all := map[string]ha.Sender{}
@@ -152,7 +161,7 @@ func (s *Supervisor) senders() map[string]ha.Sender {
 		if w := s.sender(node.Node); w != nil {
 			all[node.Node] = ha.Sender{
 				PID: w.PID, Streaming: w.State == "streaming", Flushed: w.Flushed,
-				Waited: w.SyncState == "sync" || w.SyncState == "quorum",
+				Waited: (w.SyncState == "sync" || w.SyncState == "quorum") && s.enforced == s.settings,
 			}
 		}
 	}

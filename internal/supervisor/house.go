@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"pgtwin/internal/config"
@@ -70,6 +71,48 @@ func (s *Supervisor) ensureCheckpoint(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// enforceLimit bounds a checkpoint that is waited for; a large one is begun
+// anew, with less left to write.
+const enforceLimit = 5 * time.Minute
+
+// enforce makes sure that commits wait for the standbys that every session
+// says they wait for. Sessions go by a flag that the checkpointer sets when it
+// reads the configuration (SyncRepUpdateSyncStandbysDefined in syncrep.c), and
+// it may be at work on a slow disk then. A checkpoint that is asked for now
+// begins after it has.
+func (s *Supervisor) enforce(ctx context.Context) {
+	if s.seen.role != ha.Primary || s.enforced == s.settings || s.enforcing > 0 || !s.awaitsRecord() {
+		return
+	}
+	s.enforcing = s.settings
+	setting := s.settings
+	target := instance.Local(s.Instance)
+	s.background.Go(func() {
+		limited, cancel := context.WithTimeout(ctx, enforceLimit)
+		defer cancel()
+		conn, err := pg.Connect(limited, target)
+		if err == nil {
+			err = errors.Join(conn.Checkpoint(limited), conn.Close(limited))
+		}
+		if err != nil {
+			s.Log.Warn("cannot make sure that commits wait for the standbys", "error", err)
+		}
+		select {
+		case s.enforcements <- enforcement{setting, err == nil}:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// awaitsRecord says whether a standby that commits are to wait for is not on
+// record as complete.
+func (s *Supervisor) awaitsRecord() bool {
+	required := s.required()
+	return slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool {
+		return m.InSync != s.view.Epoch.Number && slices.Contains(required, m.Node)
+	})
 }
 
 func (s *Supervisor) forgetCopies() error {

@@ -56,6 +56,9 @@ func (s *Supervisor) observe(ctx context.Context) {
 	}
 	stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
 	s.stalled = firstTime(s.stalled, stalls)
+	if seen.look.Synchronous != before.look.Synchronous {
+		s.settings++
+	}
 	s.seen = seen
 }
 

@@ -96,6 +96,21 @@ func TestGrownAtIsWhenCommitsBeganToWait(t *testing.T) {
 	}
 }
 
+func TestAStandbyIsNotCompleteBeforeCommitsAreProvenToWait(t *testing.T) {
+	s := supervising(ha.Primary, "h2")
+	s.streams("h2", 11)
+	s.view.Nodes[1].InSync = 0
+	s.seen.look.Synchronous = pg.SynchronousNames([]string{"h2"})
+	s.settings = 1 // seen to change, and proven of no change yet
+	if h2 := s.facts().Standbys[0]; h2.Waited || h2.GrownAt != 0 {
+		t.Errorf("not proven: %+v", h2)
+	}
+	s.seen.look.Written, s.enforced = 0x7000, 1
+	if h2 := s.facts().Standbys[0]; !h2.Waited || h2.GrownAt != 0x7000 {
+		t.Errorf("proven: %+v", h2)
+	}
+}
+
 func TestALostFollowerIsLostSinceItLastStreamed(t *testing.T) {
 	s := supervising(ha.Primary, "h2")
 	s.streams("h2", 11)

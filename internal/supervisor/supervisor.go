@@ -51,33 +51,43 @@ type Supervisor struct {
 	Cluster  Cluster
 	Log      *slog.Logger
 
-	credential pg.Credential
-	requests   chan request
-	deaths     chan postmaster.Process
-	background sync.WaitGroup
+	credential   pg.Credential
+	requests     chan request
+	deaths       chan postmaster.Process
+	enforcements chan enforcement
+	background   sync.WaitGroup
 
-	conn     *pg.Conn
-	server   *postmaster.Process // the postmaster, nil when none runs
-	mainPID  int                 // of the database unit, for its status line
-	seen     observation
-	view     cluster.View
-	viewAt   time.Time // zero: read at the next look
-	memory   ha.Memory
-	latest   ha.Epoch // the latest that this host has seen
-	history  ha.History
-	settled  bool
-	yielded  time.Time // when this host stood back after a crash
-	reported time.Time // start of the activation whose failure was reported
-	diverged time.Time
-	stalled  time.Time // since when the disk has taken no WAL, while sessions wait for that
-	hung     time.Time // since when PostgreSQL has run without answering
-	warned   time.Time // since when something is unusual
-	follows  string    // node in primary_conninfo
-	houseAt  time.Time
-	crashes  crashes
-	said     string // status line
-	summary  string // as published for the other hosts
-	changed  time.Time
+	conn      *pg.Conn
+	server    *postmaster.Process // the postmaster, nil when none runs
+	mainPID   int                 // of the database unit, for its status line
+	seen      observation
+	view      cluster.View
+	viewAt    time.Time // zero: read at the next look
+	memory    ha.Memory
+	settings  int      // how often synchronous_standby_names has been seen to change
+	enforced  int      // for which of the changes it is proven that commits go by it
+	enforcing int      // for which of them that is being proven, 0 for none
+	latest    ha.Epoch // the latest that this host has seen
+	history   ha.History
+	settled   bool
+	yielded   time.Time // when this host stood back after a crash
+	reported  time.Time // start of the activation whose failure was reported
+	diverged  time.Time
+	stalled   time.Time // since when the disk has taken no WAL, while sessions wait for that
+	hung      time.Time // since when PostgreSQL has run without answering
+	warned    time.Time // since when something is unusual
+	follows   string    // node in primary_conninfo
+	houseAt   time.Time
+	crashes   crashes
+	said      string // status line
+	summary   string // as published for the other hosts
+	changed   time.Time
+}
+
+// enforcement is the end of an attempt to prove that commits go by a setting.
+type enforcement struct {
+	setting int
+	proven  bool
 }
 
 // request is a question on the control socket.
@@ -111,6 +121,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) begin() (err error) {
 	s.requests = make(chan request)
 	s.deaths = make(chan postmaster.Process, 1)
+	s.enforcements = make(chan enforcement)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -139,6 +150,11 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 		case err := <-served:
 			return err
 		case <-s.deaths:
+		case e := <-s.enforcements:
+			s.enforcing = 0
+			if e.proven {
+				s.enforced = e.setting
+			}
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -177,6 +193,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 				s.Log.Warn(fmt.Sprintf("cannot %s: %v", action.Verb, err), "why", action.Why)
 			}
 		}
+		s.enforce(ctx)
 		s.keepHouse(ctx)
 	}
 	if failed {
