@@ -28,7 +28,7 @@ func disks(s *scene) {
 	for _, h := range s.c.Hosts() {
 		s.tell(outOfService(s.c, h, "the data on "+h.Name()+" move to a disk of their own", toDisk)...)
 	}
-	for _, tell := range []story{standbyDiskFull, primaryDiskFull, primaryDiskHangs} {
+	for _, tell := range []story{primaryDiskHangs, standbyDiskFull, primaryDiskFull} {
 		if _, err := event.Run(s.Context(), s.c, tell(s.c), s); err != nil {
 			s.Fatal(err)
 		}

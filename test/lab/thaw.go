@@ -46,7 +46,7 @@ func loopMounts(pidFiles ...string) ([]*os.File, error) {
 
 func loopMountsOf(mountInfo string) ([]*mountinfo.Info, error) {
 	table, err := os.Open(mountInfo)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) { // gone, or waiting to be reaped
 		return nil, nil
 	}
 	if err != nil {
