@@ -172,8 +172,9 @@ func asDown(f Facts) []Action {
 		return []Action{{Verb: Fail, Why: "PostgreSQL died"}}
 	case f.Waiting && f.Epoch.Number == 0 && !f.HasData:
 		return score(f, FoundScore, "may found the cluster")
-	// Should the other host fail to promote, this one is still complete.
-	case f.Waiting && f.HasData && f.Epoch.Node == f.Self.Node && !f.Unsound:
+	// Should the other host fail to promote, this one is still complete. Before
+	// that a score would only make Pacemaker think again, in mid-failover.
+	case f.Waiting && f.HasData && f.Epoch.Node == f.Self.Node && !f.Unsound && Successor(f.Candidate) == "":
 		return score(f, HolderScore, "the last primary")
 	}
 	return score(f, Minus, "PostgreSQL is not running")

@@ -182,8 +182,11 @@ func TestDecide(t *testing.T) {
 }
 
 func TestTheDeadLastPrimaryIsStillPromotableWhileItWaits(t *testing.T) {
-	f := downFacts(func(f *Facts) { f.Died, f.Waiting, f.Self.Score = false, true, Minus })
-	got := Decide(f)
+	waiting := func(f *Facts) { f.Died, f.Waiting, f.Self.Score = false, true, Minus }
+	if got := Decide(downFacts(waiting)); len(got) != 0 {
+		t.Errorf("a successor is there: Decide = %+v", got)
+	}
+	got := Decide(downFacts(waiting, func(f *Facts) { f.Peers[0].Score = Minus }))
 	if len(got) != 1 || got[0].Verb != SetScore || got[0].Number != HolderScore {
 		t.Errorf("Decide = %+v; want the score %d", got, HolderScore)
 	}
