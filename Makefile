@@ -21,7 +21,7 @@ export LC_ALL  := C
 
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X pgtwin/internal/cli.Version=$(VERSION)'
 
-.PHONY: all build lab setup install tree demo test check unit e2e results soak clean help
+.PHONY: all build lab setup install tree demo test check unit sim simulate e2e results soak clean help
 
 all: build
 
@@ -59,7 +59,7 @@ demo: setup tree lab ## see it work: two hosts, failures, no row lost (KEEP=1 le
 	CGO_ENABLED=0 $(GO) build -o bin/demo ./test/demo
 	PGTWIN_TREE=$(TREE) bin/demo $(if $(KEEP),--keep)
 
-test: setup check unit e2e ## all tests
+test: setup check unit sim e2e ## all tests
 
 check: ## vet and staticcheck
 	$(GO) vet ./...
@@ -67,7 +67,13 @@ check: ## vet and staticcheck
 	GOFLAGS= $(GO) run $(STATICCHECK) -tags $(TAGS),lab ./...
 
 unit: ## unit tests, with the race detector
-	$(GO) test -race ./...
+	$(GO) test -race $$($(GO) list ./... | grep -v /test/sim)
+
+sim: ## a million steps of simulated clusters, and every broken rule found
+	$(GO) test -count 1 ./test/sim
+
+simulate: ## search in simulated clusters for as long as you like (DURATION=1h)
+	$(GO) test -count 1 -timeout 0 -v -run TestRandomFaults ./test/sim -sim.duration $(or $(DURATION),1h)
 
 e2e: tree lab ## the scenarios, on real hosts
 	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/

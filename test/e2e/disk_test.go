@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // Each host's data on a file system of their own, which can be filled and frozen.
 const (
 	diskImage = "/var/lib/pgsql/disk.img"
-	diskSize  = "600M"
+	diskSize  = "3G"
 	diskMoved = cluster.DataDir + "-moved"
 	diskFill  = cluster.DataDir + "/fill"
 )
@@ -96,9 +97,22 @@ func fromDisk(ctx context.Context, h *lab.Host) error {
 		[]string{"rm", diskImage})
 }
 
-// fill leaves nothing free on the disk.
+// fill leaves nothing free on the disk: most of it at once, and the rest by writing until that fails.
 func fill(ctx context.Context, h *lab.Host) error {
-	_, err := h.Run(ctx, "dd", "if=/dev/zero", "of="+diskFill, "bs=1M")
+	const rest = 64 << 20
+	text, err := h.Run(ctx, "df", "--block-size=1", "--output=avail", cluster.DataDir)
+	if err != nil {
+		return err
+	}
+	_, text, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	free, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil {
+		return err
+	}
+	if err := programsInHost(ctx, h, []string{"fallocate", "--length", strconv.Itoa(free - rest), diskFill}); err != nil {
+		return err
+	}
+	_, err = h.Run(ctx, "dd", "if=/dev/zero", "of="+diskFill, "bs=1M", "oflag=append", "conv=notrunc")
 	if err == nil || !strings.Contains(err.Error(), "No space left") {
 		return fmt.Errorf("cannot fill the disk of %s: %w", h.Name(), err)
 	}

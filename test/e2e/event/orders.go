@@ -58,7 +58,7 @@ func PacemakerRestarted(c *cluster.Cluster) Event {
 // LaggingSwitchover moves the primary to a standby that has received everything and replayed little of it.
 func LaggingSwitchover(c *cluster.Cluster) Event {
 	var old *lab.Host
-	return Event{Name: "switchover to a lagging standby", Limit: 10 * time.Second, Steps: []Step{
+	return Event{Name: "switchover to a lagging standby", Limit: 20 * time.Second, Steps: []Step{
 		{Text: "the standby stops replaying, and the primary writes 200000 rows", Do: onPrimary(c, &old, func(ctx context.Context, h *lab.Host) error {
 			if _, err := cluster.SQL(ctx, c.Other(h), "select pg_wal_replay_pause()"); err != nil {
 				return err

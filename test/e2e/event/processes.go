@@ -14,7 +14,7 @@ import (
 // BackendKilled is a session killed by a person or by the kernel's OOM killer. PostgreSQL then takes shared memory for
 // corrupt and ends; restart_after_crash is off, so it is the cluster that decides what follows.
 func BackendKilled(c *cluster.Cluster) Event {
-	return takeover(c, "backend killed", 5*time.Second, "the process of a client's session is killed",
+	return takeover(c, "backend killed", 10*time.Second, "the process of a client's session is killed",
 		inHost("pkill", "-KILL", "--oldest", "--full", "^postgres: .*ledger"))
 }
 
@@ -88,7 +88,7 @@ func check(ctx context.Context, h *lab.Host) error {
 func ConnectionsExhausted(c *cluster.Cluster) Event {
 	var hit *lab.Host
 	var crowd *ledger.Crowd
-	return Event{Name: "connections exhausted", Limit: 5 * time.Second, Steps: []Step{
+	return Event{Name: "connections exhausted", Limit: 10 * time.Second, Steps: []Step{
 		{Text: "a crowd takes every connection of the primary", Do: onPrimary(c, &hit, func(ctx context.Context, h *lab.Host) (err error) {
 			login := c.DirectClient("crowd")
 			login.Hosts = []string{h.Addr()}
