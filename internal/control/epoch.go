@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"pgtwin/internal/ha"
@@ -21,9 +22,18 @@ func ReadEpoch(path string) (ha.Epoch, error) {
 	return ha.ParseEpoch(strings.TrimSpace(string(text)))
 }
 
-// WriteEpoch remembers the latest epoch that this host has seen.
+// WriteEpoch remembers the latest epoch that this host has seen, also across a
+// loss of power.
 func WriteEpoch(path string, epoch ha.Epoch) error {
-	if err := os.WriteFile(path, []byte(epoch.String()+"\n"), 0o644); err != nil {
+	temp, err := os.CreateTemp(filepath.Dir(path), ".epoch-*")
+	if err == nil {
+		_, err = temp.WriteString(epoch.String() + "\n")
+		err = errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close())
+	}
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot remember the latest epoch that this host has seen: %w", err)
 	}
 	return nil

@@ -236,7 +236,7 @@ func keepSync(f Facts) []Action {
 		case recorded:
 		case f.Mode == Strict && !member:
 			required = append(required, p.Node)
-		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(p, s):
+		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(f, p, s):
 			required = slices.DeleteFunc(required, func(n string) bool { return n == p.Node })
 		case s.Leaving:
 		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && f.Quorate && p.Online:
@@ -262,8 +262,11 @@ const SplitPatience = 4 * time.Second
 // settled says whether the record that a standby is behind is known to both
 // sides. One that was written in the moment of a split is on our side alone,
 // and the other side would promote the standby on the strength of the old one.
-func settled(p Membership, s Follower) bool {
-	return s.Leaving || !p.Online && !p.Unclean || s.BehindFor >= SplitPatience
+func settled(f Facts, p Membership, s Follower) bool {
+	// With a third host there is another side also when the standby is down: the
+	// two together may have a quorum, and the old record.
+	third := slices.ContainsFunc(f.Peers, func(o Membership) bool { return o.Node != p.Node && (o.Online || o.Unclean) })
+	return s.Leaving || !p.Online && !p.Unclean && !third || s.BehindFor >= SplitPatience
 }
 
 // relaxable says whether commits may stop waiting for a recorded standby.

@@ -67,6 +67,12 @@ func forgotten(node string) func(*Facts) {
 	return func(f *Facts) { f.Known = f.Epoch; f.Known.Number, f.Known.Node = 8, node }
 }
 
+// third is another host without a database of its own.
+func third(f *Facts) {
+	f.Peers = append(f.Peers, Membership{Node: "h3", ID: 3, Online: true})
+	f.Standbys = append(f.Standbys, Follower{Node: "h3"})
+}
+
 func lost(d time.Duration) func(*Facts) {
 	return func(f *Facts) { f.Standbys = []Follower{{Node: "h2", LostFor: d, BehindFor: d}} }
 }
@@ -113,6 +119,7 @@ func TestDecide(t *testing.T) {
 			f.Standbys[0].BehindFor = time.Second
 		}), nil},
 		{"published and fenced: commits stop waiting at once", primaryFacts(lost(time.Second), behind, fenced), []Verb{Require}},
+		{"published and fenced, but a third host may not know it yet", primaryFacts(lost(time.Second), behind, fenced, third), nil},
 		{"a fenced standby is published at once", primaryFacts(lost(time.Second), fenced), []Verb{Publish}},
 		{"an unclean standby: commits wait however long it takes", primaryFacts(lost(time.Hour), unclean), nil},
 		{"an unclean standby, already published: commits wait all the same", primaryFacts(lost(time.Hour), unclean, behind), nil},

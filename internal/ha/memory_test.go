@@ -128,3 +128,27 @@ func TestNextPromotion(t *testing.T) {
 		t.Errorf("strict: the first commit waits for %v", p.Required)
 	}
 }
+
+func TestCheckRelax(t *testing.T) {
+	alone := Action{Verb: Require}
+	tests := []struct {
+		name   string
+		action Action
+		facts  Facts
+		ok     bool
+	}{
+		{"recorded as behind", alone, primaryFacts(behind), true},
+		{"nobody is released", Action{Verb: Require, Nodes: []string{"h2"}}, primaryFacts(noQuorum), true},
+		{"the quorum is lost", alone, primaryFacts(behind, noQuorum), false},
+		{"it may be running out of sight", alone, primaryFacts(behind, unclean), false},
+		{"so it may, but nothing could fence it", alone, primaryFacts(behind, unclean, noFencing), true},
+		{"recorded as complete again", alone, primaryFacts(), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := CheckRelax(tt.action, []string{"h2"}, tt.facts.Candidate); (err == nil) != tt.ok {
+				t.Errorf("%v, want ok=%t", err, tt.ok)
+			}
+		})
+	}
+}

@@ -1,6 +1,9 @@
 package ha
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Candidate is what is known when a node is to be promoted.
 type Candidate struct {
@@ -163,6 +166,25 @@ func NextPromotion(c Candidate, mode Mode) Promotion {
 	p.InSync[c.Self.Node] = p.Epoch.Number
 	p.Reserved = reserved
 	return p
+}
+
+// CheckRelax says why commits may not stop waiting for those of the required
+// nodes that a leaves out, judged by a view that was read after a was decided;
+// nil if they may.
+func CheckRelax(a Action, required []string, c Candidate) error {
+	for _, p := range c.Peers {
+		released := slices.Contains(required, p.Node) && !slices.Contains(a.Nodes, p.Node)
+		switch {
+		case !released:
+		case !c.Quorate:
+			return fmt.Errorf("commits wait for %s on: this part of the cluster has no quorum", p.Node)
+		case p.Unclean && c.Fencing:
+			return fmt.Errorf("commits wait for %s on: by now it may be running out of our sight", p.Node)
+		case p.InSync == c.Epoch.Number:
+			return fmt.Errorf("commits wait for %s on: it is recorded as complete", p.Node)
+		}
+	}
+	return nil
 }
 
 // CheckPublish says why the record that a asks for may no longer be written,

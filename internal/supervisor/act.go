@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +27,7 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 	case ha.Publish:
 		return s.publish(ctx, a)
 	case ha.Require:
-		s.Log.Info(fmt.Sprintf("commits wait for [%s]: %s", strings.Join(a.Nodes, " "), a.Why))
-		return s.configure(ctx, "", a.Nodes)
+		return s.require(ctx, a)
 	case ha.Restore:
 		s.Log.Error("recording this host's promotion again: "+a.Why, "PGTWIN_EPOCH", a.Number)
 		return s.record(ctx, ha.Promotion{Epoch: s.latest, InSync: s.complete(a.Number)})
@@ -42,6 +42,22 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 		return postmaster.Shutdown(ctx, s.Instance.PGData, s.Log, postmaster.Ladder{Immediate: time.Second})
 	}
 	return fmt.Errorf("unknown action %q", a.Verb)
+}
+
+// require changes which standbys commits wait for.
+func (s *Supervisor) require(ctx context.Context, a ha.Action) error {
+	required := s.required()
+	if slices.ContainsFunc(required, func(node string) bool { return !slices.Contains(a.Nodes, node) }) {
+		// While Pacemaker's tools hang the view grows old.
+		if err := s.refresh(ctx); err != nil {
+			return err
+		}
+		if err := ha.CheckRelax(a, required, s.candidate()); err != nil {
+			return err
+		}
+	}
+	s.Log.Info(fmt.Sprintf("commits wait for [%s]: %s", strings.Join(a.Nodes, " "), a.Why))
+	return s.configure(ctx, "", a.Nodes)
 }
 
 // publish records durably whether a node holds every acknowledged commit.

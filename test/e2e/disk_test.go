@@ -99,7 +99,7 @@ func fromDisk(ctx context.Context, h *lab.Host) error {
 
 // fill leaves nothing free on the disk: most of it at once, and the rest by writing until that fails.
 func fill(ctx context.Context, h *lab.Host) error {
-	const rest = 64 << 20
+	const rest = 512 << 20
 	text, err := h.Run(ctx, "df", "--block-size=1", "--output=avail", cluster.DataDir)
 	if err != nil {
 		return err

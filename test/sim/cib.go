@@ -8,7 +8,7 @@ import (
 
 // cib is one host's copy of the cluster information base.
 type cib struct {
-	version int // counts changes of the configuration
+	version int // counts changes of the configuration; Pacemaker calls it epoch
 	epoch   ha.Epoch
 	inSync  [maxHosts]int
 
@@ -23,9 +23,17 @@ type cib struct {
 
 // status is the section that is not on disk.
 type status struct {
+	updates int // changes of the status since the last one of the configuration
 	state   [maxHosts]state
 	score   [maxHosts]promotionScore
+	rsc     [maxHosts]record
 	quorate bool
+}
+
+// record is what is recorded of the database on a host.
+type record struct {
+	role   resourceRole
+	failed bool
 }
 
 // state is what is known of a node.
@@ -48,9 +56,20 @@ type change func(*cib)
 // configure is a change of the configuration, such as a record of ours.
 func configure(do change) change {
 	return func(c *cib) {
-		c.version++
+		c.version, c.updates = c.version+1, 0
 		do(c)
 	}
+}
+
+// newer says which of two copies everybody takes over when hosts meet.
+func (c *cib) newer(than *cib) bool {
+	if c.version != than.version {
+		return c.version > than.version
+	}
+	if c.quorate != than.quorate { // it has been running, and counts more changes of the status
+		return c.quorate
+	}
+	return c.updates > than.updates
 }
 
 // write orders a change among those of the partition; done is called when it
@@ -75,7 +94,11 @@ func (h *host) write(do change, done func()) {
 // order.
 func (h *host) order(do change, done func()) {
 	for _, m := range h.w.hosts {
-		if !h.ring.members.has(m.id) || !h.w.reaches(h, m) {
+		if !h.ring.members.has(m.id) {
+			continue
+		}
+		if !h.w.reaches(h, m) { // it is sent again, should the ring outlast the cut
+			m.missed = append(m.missed, do)
 			continue
 		}
 		delay := time.Duration(0)
@@ -96,6 +119,7 @@ func (h *host) order(do change, done func()) {
 }
 
 func (h *host) apply(do change) {
+	h.cib.updates++
 	do(&h.cib)
 	h.save()
 	h.w.ledger.changed()
@@ -103,14 +127,16 @@ func (h *host) apply(do change) {
 
 // save writes the copy to disk, in the background.
 func (h *host) save() {
-	if h.cib.version == h.disk.version && h.cib.epoch == h.disk.epoch {
+	stored := h.cib
+	stored.status = status{}
+	if h.saving || stored == h.disk {
 		return
 	}
-	copied := h.cib
+	h.saving = true
 	h.after(h.w.between(ms, 50*ms), func() {
-		if copied.version >= h.disk.version || copied.version == h.cib.version {
-			h.disk = copied
-		}
+		h.saving = false
+		h.disk = h.cib
+		h.disk.status = status{}
 	})
 }
 
@@ -121,12 +147,23 @@ func (h *host) setScore(number int) {
 	value := h.score
 	h.scoredAt = max(h.w.now+h.w.between(5*ms, 250*ms), h.scoredAt)
 	h.after(h.scoredAt-h.w.now, func() {
-		if h.ring != nil && h.ringIntact() {
-			h.order(func(c *cib) { c.score[h.id] = value }, nil)
-		} else {
-			h.blocked = append(h.blocked, func() { h.order(func(c *cib) { c.score[h.id] = value }, nil) })
-		}
+		h.post(func(c *cib) { c.score[h.id] = value })
 	})
+}
+
+// post orders a change of the status section now, or as soon as the membership
+// allows it.
+func (h *host) post(do change) { h.postWhile(func() bool { return true }, do) }
+
+// postWhile does so unless the change has become void meanwhile.
+func (h *host) postWhile(valid func() bool, do change) {
+	switch {
+	case !valid():
+	case h.ringIntact():
+		h.order(do, nil)
+	default:
+		h.blocked = append(h.blocked, func() { h.postWhile(valid, do) })
+	}
 }
 
 // view is what the tools show of the cluster on this host.

@@ -16,6 +16,9 @@ type core struct {
 	recordNever bool
 	noMarkers   bool // PostgreSQL chooses the timeline
 	unmarked    bool // a rewind leaves no marker
+	unspread    bool // the other hosts need not know of a promotion
+	blind       bool // commits stop waiting without another look at the cluster
+	unproven    bool // who is shown as required is taken for waited for
 }
 
 func realCore() core {

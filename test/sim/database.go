@@ -11,6 +11,7 @@ import (
 type database struct {
 	exists   bool
 	unsound  bool // the marker of an unfinished rewind
+	mixed    bool // what the marker is for
 	system   uint64
 	history  ha.History // of the timeline at the end
 	end      ha.LSN     // of the WAL that is flushed
@@ -24,7 +25,7 @@ const recordSize = 128
 
 // holds says whether WAL up to lsn of a timeline is here.
 func (d *database) holds(tl ha.Timeline, lsn ha.LSN) bool {
-	return d.exists && !d.unsound && lsn <= d.end && d.history.Contains(tl, lsn)
+	return d.exists && !d.mixed && lsn <= d.end && d.history.Contains(tl, lsn)
 }
 
 // upTo is a history as it was at a position: without the timelines that begin

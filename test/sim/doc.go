@@ -5,8 +5,10 @@
 //
 // A run is a function of a configuration, a seed and a schedule of faults:
 // virtual time, one queue of events, one random generator, no goroutine. After
-// every event the invariants of docs/design.md, section 3, are checked. A run
-// that fails is replayed with a trace and its schedule is made smaller.
+// every event the invariants of docs/design.md, section 3, are checked, by their
+// numbers there; "strict" is that no commit is acknowledged which a standby lacks,
+// and "liveness" that the service is whole again five minutes after the last
+// fault. A run that fails is replayed with a trace and its schedule made smaller.
 //
 // The code under test (type core) is package ha itself. Around it stands a thin
 // copy of what the supervisor, an activation and the agent's actions do: they
@@ -31,8 +33,16 @@
 //     actions and what follows from them.
 //   - Clients that write on whatever claims to be a primary.
 //
-// What is not: jumps of the wall clock (the code under test uses the monotonic
-// clock only), WAL retention (a standby can always stream on), an administrator's
-// force_promotion, data that were there before any record, and loss of what was
-// flushed.
+// Without fencing two hosts may both be primary, and the records of one side are
+// lost when they meet: invariants 1 to 4 and liveness are not promised then, and
+// of 13 only that no two hosts use the same number.
+//
+// What is not: in asynchronous mode, how much may be lost (what is written while a
+// loss is noticed has no bound of its own); jumps of the wall clock (the code
+// under test uses the monotonic clock only); WAL retention (a standby can always
+// stream on); an administrator's force_promotion; data that were there before any
+// record; loss of what was flushed, the note of the latest epoch included.
+//
+// What is known to be weak is kept out by the options of Config and is found with
+// them, see TestKnownHoles.
 package sim

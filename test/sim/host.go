@@ -14,27 +14,32 @@ type host struct {
 
 	// durable
 	data    database
-	disk    cib  // a little older than the copy in memory
-	founder bool // the note that the data were a primary's
+	disk    cib      // a little older than the copy in memory
+	founder bool     // the note that the data were a primary's
+	known   ha.Epoch // the latest epoch that took effect, as far as this host knows
 
 	up    bool
 	boots int           // a callback of an earlier boot is void
 	thaw  time.Duration // frozen until then
 	hold  int           // faults that keep it from booting
 
-	slowDisk int
-	mute     int // faults that keep Pacemaker's tools from answering
+	slowDisk    int
+	stalledDisk int
+	mute        int // faults that keep Pacemaker's tools from answering
 
 	// Pacemaker
 	cib       cib
+	saving    bool
 	ring      *ring
 	seenAll   bool // wait_for_all
 	delivered time.Duration
-	blocked   []func()
+	blocked   []func()       // what waits for a membership
+	missed    []change       // of its ring, while it was out of reach
 	score     promotionScore // as attrd has it for this host
 	scoredAt  time.Duration  // when the latest change of it is in order
 	rsc       resource
 	leaving   bool // shutting down in good order
+	condemned bool // its stop has failed
 
 	// PostgreSQL and what is around it
 	server     *server
@@ -77,7 +82,18 @@ func (p *process) after(d time.Duration, do func()) {
 	})
 }
 
-// diskTime is how long it takes until something written is durable.
+// sync calls done when what is written now is durable.
+func (p *process) sync(done func()) {
+	p.after(p.h.diskTime(), func() {
+		if p.h.stalledDisk > 0 {
+			p.after(200*ms, func() { p.sync(done) })
+			return
+		}
+		done()
+	})
+}
+
+// diskTime is how long a disk takes that takes anything.
 func (h *host) diskTime() time.Duration {
 	if h.slowDisk > 0 {
 		return h.w.between(50*ms, time.Second)
@@ -90,12 +106,11 @@ func (h *host) boot() {
 		return
 	}
 	w := h.w
-	h.up, h.leaving, h.seenAll = true, false, false
-	h.cib = h.disk
-	h.cib.status = status{}
+	h.up, h.leaving, h.condemned, h.seenAll = true, false, false, false
+	h.cib, h.saving = h.disk, false
 	h.score, h.rsc = promotionScore{}, resource{}
 	h.intent, h.grant, h.phase = stopIntent, false, ""
-	h.blocked, h.delivered, h.scoredAt = nil, w.now, w.now
+	h.blocked, h.missed, h.delivered, h.scoredAt = nil, nil, w.now, w.now
 	w.tracef("%s boots", h.name)
 	w.form(only(h.id))
 	w.reshaped()

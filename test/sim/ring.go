@@ -6,7 +6,6 @@ import "time"
 type ring struct {
 	members nodes
 	dc      *host // the designated controller
-	idle    time.Duration
 }
 
 // tokenTimeout is what Corosync needs at most to notice a loss.
@@ -26,7 +25,25 @@ func (w *world) component(h *host) nodes {
 // ringIntact says whether the membership that a host believes in is the real
 // one.
 func (h *host) ringIntact() bool {
-	return h.ring != nil && h.ring.members == h.w.component(h)
+	if h.ring == nil {
+		return false
+	}
+	for _, other := range h.w.hosts {
+		if h.w.reaches(h, other) != h.ring.members.has(other.id) || h.w.reaches(h, other) && other.ring != h.ring {
+			return false
+		}
+	}
+	return true
+}
+
+// split says whether a host runs that is not in this one's ring.
+func (h *host) split() bool {
+	for _, other := range h.w.hosts {
+		if other.up && (h.ring == nil || other.ring != h.ring) {
+			return true
+		}
+	}
+	return !h.ringIntact()
 }
 
 // noticeMembership lets every side find out that it has changed.
@@ -87,22 +104,30 @@ func (w *world) form(members nodes) {
 	w.settle(r)
 }
 
-// enter takes over the ring's copy. What waited for a membership goes on.
+// enter takes over the ring's copy.
 func (h *host) enter(r *ring, copied cib) {
 	h.ring, h.cib = r, copied
-	h.cib.quorate = h.cib.quorate && h.w.quorate(h)
 	h.seenAll = h.seenAll || r.members == h.w.all()
 	h.delivered = h.w.now
 	h.save()
-	blocked := h.blocked
-	h.blocked = nil
-	for _, again := range blocked {
-		h.after(h.w.between(0, 20*ms), func() {
+	h.missed = nil
+	h.unblock()
+}
+
+// unblock lets go on what has waited for a membership.
+func (h *host) unblock() {
+	missed, blocked := h.missed, h.blocked
+	h.missed, h.blocked = nil, nil
+	for _, do := range missed {
+		h.apply(do)
+	}
+	h.after(h.w.between(0, 20*ms), func() {
+		for _, again := range blocked {
 			if h.ring != nil {
 				again()
 			}
-		})
-	}
+		}
+	})
 }
 
 // settle is what the controller writes about a new ring, somewhat later.
@@ -116,18 +141,24 @@ func (w *world) settle(r *ring) {
 	}
 	r.dc.after(w.between(0, 100*ms), inRing(func() {
 		quorate := w.quorate(r.dc)
-		r.dc.order(func(c *cib) { c.quorate = quorate }, nil)
+		r.post(func(c *cib) { c.quorate = quorate })
 	}))
 	r.dc.after(w.between(0, 300*ms), inRing(func() {
-		r.dc.order(func(c *cib) { lose(c, r.members) }, nil)
+		r.post(func(c *cib) { lose(c, r.members) })
 		w.fenceLost(r)
+		r.dc.after(w.between(20*ms, 300*ms), func() { r.control(r.dc) })
 	}))
 	for _, h := range w.hosts {
 		if r.members.has(h.id) && r.dc.cib.state[h.id] != online {
 			r.dc.after(w.between(200*ms, 1500*ms), inRing(func() { w.join(r, h) }))
 		}
 	}
-	r.dc.after(w.between(50*ms, 500*ms), inRing(func() { w.control(r) }))
+}
+
+// post is what the ring's controller writes, void in another ring.
+func (r *ring) post(do change) {
+	dc := r.dc
+	dc.postWhile(func() bool { return dc.ring == r }, do)
 }
 
 func lose(c *cib, members nodes) {
@@ -138,13 +169,18 @@ func lose(c *cib, members nodes) {
 	}
 }
 
+// gone is for a host on which nothing runs.
+func (c *cib) gone(id int) {
+	c.state[id], c.score[id], c.rsc[id] = down, promotionScore{}, record{}
+}
+
 // join makes a host a full member; attrd brings its own scores.
 func (w *world) join(r *ring, h *host) {
 	if h.ring != r {
 		return
 	}
-	score := h.score
-	r.dc.order(func(c *cib) { c.state[h.id], c.score[h.id] = online, score }, nil)
+	score, rsc := h.score, h.rsc.record
+	r.post(func(c *cib) { c.state[h.id], c.score[h.id], c.rsc[h.id] = online, score, rsc })
 }
 
 // bestCopy is the host whose CIB the others take over.
@@ -154,8 +190,7 @@ func (w *world) bestCopy(members nodes) *host {
 		if !members.has(h.id) {
 			continue
 		}
-		if best == nil || h.cib.version > best.cib.version ||
-			h.cib.version == best.cib.version && h.ring != best.ring && w.chance(0.5) {
+		if best == nil || h.cib.newer(&best.cib) || h.ring != best.ring && !best.cib.newer(&h.cib) && w.chance(0.5) {
 			best = h
 		}
 	}
@@ -188,11 +223,12 @@ func (w *world) quorate(h *host) bool {
 func (h *host) leave() {
 	w := h.w
 	h.disk = h.cib
+	h.disk.status = status{}
 	rest := h.ring.members.without(only(h.id))
 	for _, m := range w.hosts {
 		if rest.has(m.id) {
 			m.after(w.between(0, 20*ms), func() {
-				m.apply(func(c *cib) { c.state[h.id], c.score[h.id] = down, promotionScore{} })
+				m.apply(func(c *cib) { c.gone(h.id) })
 			})
 		}
 	}
@@ -204,9 +240,6 @@ func (h *host) leave() {
 func (w *world) elect(r *ring) {
 	r.dc = w.pick(r.members)
 	w.tracef("%s is the new controller", r.dc.name)
-	r.dc.after(w.between(200*ms, 3*time.Second), func() {
-		if r.dc.ring == r {
-			w.control(r)
-		}
-	})
+	dc := r.dc
+	dc.after(w.between(200*ms, 3*time.Second), func() { r.control(dc) })
 }

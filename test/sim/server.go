@@ -30,10 +30,13 @@ type server struct {
 	shown   nodes    // synchronous_standby_names as a session sees it
 	inForce nodes    // as commits see it, which is a little later
 	pending []ha.LSN // commits that are not acknowledged yet
+
+	farewells nodes // standbys that wait to be released
 }
 
 // startServer starts PostgreSQL on the data as a standby of upstream.
 func (h *host) startServer(upstream int, ready func()) {
+	h.w.ledger.started(h)
 	s := &server{process: process{h: h}, data: &h.data, upstream: upstream, replayed: h.data.control.At, checkpointed: true}
 	if h.data.ended != ha.Replaying {
 		s.replayed = h.data.end // crash recovery comes before anything else
@@ -79,7 +82,7 @@ func (s *server) flush() {
 	}
 	s.flushing = true
 	upTo := s.written
-	s.after(s.h.diskTime(), func() {
+	s.sync(func() {
 		s.flushing = false
 		s.data.end = upTo
 		s.feed()
@@ -122,9 +125,13 @@ func (s *server) require(set nodes) {
 	w := s.h.w
 	s.after(w.between(ms, 10*ms), func() {
 		s.shown = set
-		s.after(w.between(0, 5*ms), func() {
-			if s.primary && s.inForce.without(set) != 0 {
-				w.ledger.relaxed(s, s.inForce.without(set))
+		late := w.between(0, 5*ms)
+		if w.chance(0.1) { // the checkpointer, by which commits go, is at work
+			late = w.between(0, 20*time.Second)
+		}
+		s.after(late, func() {
+			if released := s.inForce.without(s.shown); s.primary && released != 0 {
+				w.ledger.relaxed(s, released)
 			}
 			s.inForce = s.shown
 			s.acknowledge()
@@ -157,6 +164,30 @@ func (s *server) promote() {
 		s.h.w.ledger.promoted(s)
 		s.after(s.h.w.between(200*ms, 8*time.Second), s.checkpoint)
 	})
+}
+
+// follow changes primary_conninfo.
+func (s *server) follow(upstream int) {
+	s.after(s.h.w.between(ms, 50*ms), func() {
+		if s.upstream != upstream && s.receiver != nil {
+			s.receiver.drop()
+		}
+		s.upstream = upstream
+	})
+}
+
+// stalled says whether the disk does not take what is written.
+func (s *server) stalled() bool { return s.primary && s.written > s.data.end && s.h.stalledDisk > 0 }
+
+// restart is PostgreSQL's own after the death of a backend: the connections
+// end, and what was not acknowledged never is.
+func (s *server) restart() {
+	if !s.ready || s.stopping || s.promoting {
+		return
+	}
+	s.ready, s.pending = false, nil
+	s.dropAll()
+	s.after(s.h.w.between(50*ms, 3*time.Second), func() { s.ready = true })
 }
 
 func (s *server) checkpoint() {
@@ -227,6 +258,10 @@ func (s *server) closeFiles() {
 func (s *server) kill() {
 	s.lose()
 	s.end()
+	if s.h.phase == starting { // its activation has waited for it
+		s.h.activation.end()
+		s.h.activation, s.h.phase = nil, failed
+	}
 }
 
 // lose is what a crash does to the data.

@@ -103,7 +103,7 @@ func (c *stream) wait() {
 		c.to.receiver = nil
 	}
 	if silent > senderPatience && c.from.senders[c.to.h.id] == c && c.from.h.alive() {
-		c.from.senders[c.to.h.id] = nil
+		c.from.senders[c.to.h.id], c.hungUp = nil, true
 	}
 	if c.to.receiver == c && !c.to.ended || c.from.senders[c.to.h.id] == c && !c.from.ended {
 		w.after(500*ms, c.repump)
@@ -130,7 +130,7 @@ func (c *stream) receive(upTo ha.LSN) {
 	if !c.open() {
 		return
 	}
-	c.to.after(c.to.h.diskTime(), func() {
+	c.to.sync(func() {
 		if !c.open() {
 			return
 		}

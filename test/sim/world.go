@@ -19,6 +19,15 @@ type Config struct {
 	Hosts   int
 	Mode    ha.Mode
 	Fencing bool
+
+	// StrayCommands lets operators change the configuration on a host that is cut
+	// off or without quorum. Its copy of the CIB may then replace the others' when
+	// they meet, and with it what they have recorded meanwhile.
+	StrayCommands bool
+
+	// StrayPromotions lets the record of a promotion be left on one side of a
+	// split. The promotion fails, and the other side's next one has the same number.
+	StrayPromotions bool
 }
 
 func (c Config) String() string { return c.Name }
@@ -56,9 +65,10 @@ func newWorld(cfg Config, c core, seed uint64, tracing bool) *world {
 		w.hosts = append(w.hosts, h)
 	}
 	for _, h := range w.hosts {
-		w.after(w.between(0, time.Second), h.boot)
+		h.boot()
 		w.after(0, h.clients)
 	}
+	w.form(w.all())
 	return w
 }
 
@@ -110,14 +120,19 @@ func (w *world) reshaped() {
 		}
 	}
 	w.noticeMembership()
+	for _, h := range w.hosts {
+		if h.ringIntact() {
+			h.unblock() // the token goes round again
+		}
+	}
 }
 
 // nodes is a set of hosts.
 type nodes uint8
 
-func only(id int) nodes             { return 1 << id }
-func (n nodes) has(id int) bool     { return n&only(id) != 0 }
-func (n nodes) with(id int) nodes   { return n | only(id) }
+func only(id int) nodes               { return 1 << id }
+func (n nodes) has(id int) bool       { return n&only(id) != 0 }
+func (n nodes) with(id int) nodes     { return n | only(id) }
 func (n nodes) without(o nodes) nodes { return n &^ o }
 
 func (n nodes) count() (c int) {

@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"pgtwin/internal/ha"
+)
+
+// act carries out one decision.
+func (s *supervisor) act(a ha.Action, done func(error)) {
+	h := s.h
+	h.w.traceAction(h, a)
+	switch a.Verb {
+	case ha.SetScore:
+		s.setScore(a.Number, done)
+	case ha.Publish:
+		s.publish(a, done)
+	case ha.Require:
+		s.requires(a, done)
+	case ha.Restore:
+		s.record(ha.Promotion{Epoch: h.known, InSync: map[string]int{h.name: a.Number}}, clusterTimeout, done)
+	case ha.Follow:
+		s.configure(a.Node, nil, done)
+	case ha.Yield:
+		if s.yielding {
+			done(nil)
+			return
+		}
+		s.setScore(ha.Minus, func(err error) {
+			s.yielding, s.yielded = true, h.w.now
+			done(err)
+		})
+	case ha.Fail:
+		s.fail(done)
+	case ha.Halt:
+		s.after(h.w.between(ms, time.Second), func() {
+			if h.server != nil {
+				h.server.kill()
+			}
+			done(nil)
+		})
+	}
+}
+
+func (s *supervisor) setScore(score int, done func(error)) {
+	s.h.setScore(score)
+	s.after(s.h.w.between(3*ms, 30*ms), func() {
+		if len(s.view.nodes) > 0 {
+			s.view.nodes[s.h.id].Score, s.view.nodes[s.h.id].Scored = score, true
+		}
+		done(nil)
+	})
+}
+
+// requires changes which standbys commits wait for.
+func (s *supervisor) requires(a ha.Action, done func(error)) {
+	required := s.h.w.names(s.seen.required)
+	if s.h.w.core.blind || !slices.ContainsFunc(required, func(node string) bool { return !slices.Contains(a.Nodes, node) }) {
+		s.configure("", a.Nodes, done)
+		return
+	}
+	s.refresh(func(err error) {
+		if err == nil {
+			err = ha.CheckRelax(a, required, s.candidate())
+		}
+		if err != nil {
+			done(err)
+			return
+		}
+		s.configure("", a.Nodes, done)
+	})
+}
+
+// publish records durably whether a node holds every acknowledged commit.
+func (s *supervisor) publish(a ha.Action, done func(error)) {
+	h := s.h
+	s.refresh(func(err error) {
+		if err == nil {
+			err = h.w.core.check(a, s.candidate())
+		}
+		if err != nil {
+			done(err)
+			return
+		}
+		s.memory.Publishing(h.w.time(), a.Node, a.Number)
+		id := h.w.id(a.Node)
+		s.write(clusterTimeout, func(c *cib) { c.inSync[id] = a.Number }, func(err error) {
+			if err == nil {
+				s.view.nodes[id].InSync = a.Number
+				s.memory.Published(h.w.time(), a.Node, a.Number)
+			}
+			done(err)
+		})
+	})
+}
+
+// write changes the configuration. What times out may be applied later.
+func (s *supervisor) write(patience time.Duration, do func(*cib), done func(error)) {
+	answered := false
+	answer := func(err error) {
+		if !answered {
+			answered = true
+			done(err)
+		}
+	}
+	s.after(patience, func() { answer(errTimeout) })
+	if s.h.mute > 0 || s.h.ring == nil {
+		return
+	}
+	s.h.write(configure(do), func() { s.after(s.h.w.between(0, 15*ms), func() { answer(nil) }) })
+}
+
+// configure rewrites the managed settings and lets PostgreSQL read them.
+func (s *supervisor) configure(upstream string, required []string, done func(error)) {
+	h := s.h
+	s.follows = upstream
+	s.after(h.w.between(ms, 10*ms), func() {
+		if h.server == nil || !h.server.ready {
+			done(errors.New("PostgreSQL does not answer"))
+			return
+		}
+		h.server.follow(h.w.id(upstream))
+		h.server.require(h.w.ids(required))
+		done(nil)
+	})
+}
+
+// fail reports the instance to Pacemaker, once per activation.
+func (s *supervisor) fail(done func(error)) {
+	h := s.h
+	if s.reported == s.seen.began {
+		done(nil)
+		return
+	}
+	s.reported = s.seen.began
+	s.after(h.w.between(10*ms, 80*ms), func() {
+		if h.rsc.role != stopped {
+			h.record(record{h.rsc.role, true})
+		}
+		done(nil)
+	})
+}
+
+// release declares this standby behind before it stops.
+func (s *supervisor) release(done func()) {
+	h := s.h
+	s.observe()
+	if s.seen.role != ha.Standby || !s.seen.receiving || h.w.cfg.Mode == ha.Strict {
+		done()
+		return
+	}
+	s.refresh(func(err error) {
+		if err != nil || s.view.nodes[h.id].InSync != s.view.epoch.Number {
+			done()
+			return
+		}
+		s.write(clusterTimeout, func(c *cib) { c.inSync[h.id] = 0 }, func(error) {
+			s.awaitRelease(h.w.now+3*time.Second, done)
+		})
+	})
+}
+
+// awaitRelease waits until commits on the primary do not wait for this standby
+// any more. The wait is visible there.
+func (s *supervisor) awaitRelease(deadline time.Duration, done func()) {
+	h := s.h
+	up := h.w.hosts[max(0, h.w.id(s.view.epoch.Node))].server
+	if up == nil || !up.primary || !h.w.streams(h, up.h) || !up.inForce.has(h.id) || h.w.now >= deadline {
+		if up != nil {
+			up.farewells = up.farewells.without(only(h.id))
+		}
+		done()
+		return
+	}
+	up.farewells = up.farewells.with(h.id)
+	s.after(50*ms, func() { s.awaitRelease(deadline, done) })
+}

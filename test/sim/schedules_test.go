@@ -1,0 +1,70 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// The schedules that aim at one moment.
+
+// atTheMomentOfALoss cuts the cluster's link about when a standby that does not
+// stream any more is recorded as behind.
+func atTheMomentOfALoss(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	at := 4500*ms + time.Duration(rng.Int64N(int64(3*time.Second)))
+	return []Fault{
+		{time.Second, CutReplication, 0, 40 * time.Second},
+		{at.Round(ms), CutCluster, rng.IntN(cfg.Hosts), 30 * time.Second},
+	}
+}
+
+// duringAMove cuts the cluster's link while the other host is to be promoted.
+func duringAMove(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(2*time.Second)))
+	return []Fault{
+		{2 * time.Second, Move, rng.IntN(cfg.Hosts), 20 * time.Second},
+		{at.Round(ms), CutBoth, rng.IntN(cfg.Hosts), 15 * time.Second},
+	}
+}
+
+// oneAfterTheOther cuts off one host, and another when the first is about to be
+// fenced.
+func oneAfterTheOther(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	first := rng.IntN(cfg.Hosts)
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(8*time.Second)))
+	return []Fault{
+		{time.Second, CutBoth, first, 30 * time.Second},
+		{at.Round(ms), CutBoth, (first + 1 + rng.IntN(cfg.Hosts-1)) % cfg.Hosts, 50 * time.Second},
+	}
+}
+
+// withoutAView cuts the cluster's link about when a lost standby is recorded as
+// behind, and lets Pacemaker's tools hang from then on.
+func withoutAView(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	cut := 5500*ms + time.Duration(rng.Int64N(int64(2*time.Second)))
+	hang := 7*time.Second + time.Duration(rng.Int64N(int64(2*time.Second)))
+	return []Fault{
+		{time.Second, CutReplication, 0, time.Minute},
+		{2 * time.Second, BreakFencing, 0, 24 * time.Second},
+		{cut.Round(ms), CutCluster, 0, 40 * time.Second},
+		{hang.Round(ms), MutePacemaker, rng.IntN(cfg.Hosts), 20 * time.Second},
+	}
+}
+
+// afterAFailedMove adds a loss of power, before the other host's copy of the
+// records has been replaced.
+func afterAFailedMove(cfg Config, seed uint64) []Fault {
+	faults := duringAMove(cfg, seed)
+	faults[1].For = time.Minute
+	return append(faults, Fault{20 * time.Second, PowerOffAll, 0, 30 * time.Second})
+}
+
+// split cuts the hosts off from each other.
+func split(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	length := 8*time.Second + time.Duration(rng.Int64N(int64(20*time.Second)))
+	return []Fault{{time.Second, CutBoth, 0, length.Round(ms)}, {4 * time.Second, KillServer, rng.IntN(cfg.Hosts), 0}}
+}
