@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"pgtwin/internal/cluster"
@@ -24,10 +25,10 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node {
 		return nil
 	}
-	if err := s.refresh(ctx); err != nil {
+	verdict, err := s.verdict(ctx)
+	if err != nil {
 		return err
 	}
-	verdict := ha.Promotable(s.candidate())
 	if !verdict.OK {
 		return fmt.Errorf("not promoted: %s", verdict.Why)
 	}
@@ -50,6 +51,30 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	}
 	s.observe(ctx)
 	return s.confirm(next.Epoch)
+}
+
+// leavePatience is how long a host that shuts down in good order may be neither
+// a member nor confirmed down.
+const leavePatience = 5 * time.Second
+
+// verdict says whether this host may be promoted. It waits for a peer that is
+// just leaving: a refusal costs a stop and a start.
+func (s *Supervisor) verdict(ctx context.Context) (ha.Verdict, error) {
+	for began := time.Now(); ; {
+		if err := s.refresh(ctx); err != nil {
+			return ha.Verdict{}, err
+		}
+		verdict := ha.Promotable(s.candidate())
+		leaving := slices.ContainsFunc(others(s.view, s.Instance.Node), func(m ha.Membership) bool { return m.Unclean })
+		if verdict.OK || !leaving || time.Since(began) > leavePatience {
+			return verdict, nil
+		}
+		select {
+		case <-ctx.Done():
+			return verdict, nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // awaitServer waits until PostgreSQL answers. Where the activation waits to be
