@@ -86,8 +86,9 @@ func unpromoted(st control.State, unit units.State) bool {
 // not answer: looking at a hung server, it is slow itself.
 const recent = 10 * time.Second
 
-// hangs says whether the server runs and does not answer, or cannot write, by the supervisor's
-// answer or, where it is too busy for one, by what it wrote last.
+// hangs says whether the server runs and does not answer, or cannot write, by
+// the supervisor's answer or, where it is too busy for one, by what it wrote
+// last.
 func hangs(i config.Instance, answer control.Answer) bool {
 	st := answer.State
 	if st.Role == "" && control.ReadJSON(config.StatusFile(i.Name), &st) != nil {

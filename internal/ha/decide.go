@@ -93,7 +93,9 @@ const DivergedPatience = 5 * time.Second
 
 // Decide says what to do now, in order.
 func Decide(f Facts) []Action {
-	if f.Known.Number > f.Epoch.Number && f.Known.Node == f.Self.Node && f.Role != Unknown {
+	// Only with the database of that promotion at hand: what is left of another one
+	// must not take the record from a cluster that has begun anew.
+	if f.Known.Number > f.Epoch.Number && f.Known.Node == f.Self.Node && f.Known.System == f.System && f.Role != Unknown {
 		return restore(f)
 	}
 	switch f.Role {
@@ -130,7 +132,7 @@ func asPrimary(f Facts) []Action {
 		return nil // a promotion is under way
 	}
 	// A disk that takes nothing lets no commit through, whatever the queries say.
-	if yields := asStalled(f); yields != nil {
+	if yields := yieldAfter(f, f.StalledFor, "the disk has taken no WAL"); yields != nil {
 		return yields
 	}
 	actions := score(f, PrimaryScore, "primary")
@@ -188,19 +190,19 @@ const HangPatience = 10 * time.Second
 // could serve at once is better than a primary that has hung for long. The
 // demotion proves that nothing is left of it.
 func asUnknown(f Facts) []Action {
-	next := Successor(f.Candidate)
-	if !f.WasPrimary || f.HungFor < HangPatience || f.YieldedFor >= DemotionPatience || next == "" {
+	if !f.WasPrimary {
 		return nil
 	}
-	return []Action{{Verb: Yield, Node: next, Why: fmt.Sprintf("PostgreSQL has not answered for %s, %s holds every acknowledged commit", f.HungFor.Round(time.Second), next)}}
+	return yieldAfter(f, f.HungFor, "PostgreSQL has not answered")
 }
 
-func asStalled(f Facts) []Action {
+// yieldAfter yields when a hang has lasted too long.
+func yieldAfter(f Facts, lasted time.Duration, what string) []Action {
 	next := Successor(f.Candidate)
-	if f.StalledFor < HangPatience || f.YieldedFor >= DemotionPatience || next == "" {
+	if lasted < HangPatience || f.YieldedFor >= DemotionPatience || next == "" {
 		return nil
 	}
-	return []Action{{Verb: Yield, Node: next, Why: fmt.Sprintf("the disk has taken no WAL for %s, %s holds every acknowledged commit", f.StalledFor.Round(time.Second), next)}}
+	return []Action{{Verb: Yield, Node: next, Why: fmt.Sprintf("%s for %s, %s holds every acknowledged commit", what, lasted.Round(time.Second), next)}}
 }
 
 // Successor is a peer that can be promoted at once, "" if there is none.

@@ -109,6 +109,8 @@ func TestDecide(t *testing.T) {
 		{"so it does where no record is left", primaryFacts(forgotten("h1"), func(f *Facts) { f.Epoch = Epoch{} }), []Verb{Restore}},
 		{"so it does as a standby after a restart", standbyFacts(forgotten("h2")), []Verb{Restore}},
 		{"but not without quorum", primaryFacts(forgotten("h1"), noQuorum), nil},
+		{"nor from what is left of another database", primaryFacts(forgotten("h1"), func(f *Facts) { f.Known.System = 1 }), nil},
+		{"nor before the database has said which it is", downFacts(forgotten("h1"), func(f *Facts) { f.System, f.Died, f.Self.Score = 0, false, Minus }), nil},
 		{"a primary that knows of another's later promotion stops, whatever is on record", primaryFacts(forgotten("h2")), []Verb{Halt}},
 		{"a primary decides nothing before its epoch is recorded", primaryFacts(func(f *Facts) { f.Epoch = Epoch{} }), nil},
 

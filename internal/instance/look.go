@@ -50,7 +50,8 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 // of the records has replaced the one that had it.
 func (a *Activation) recall(arrival *ha.Arrival) error {
 	known, err := control.ReadEpoch(config.EpochFile(a.Instance.Name))
-	ours := !arrival.Data || arrival.System == known.System
+	ours := (!arrival.Data || arrival.System == known.System) &&
+		(arrival.Epoch.Number == 0 || arrival.Epoch.System == known.System)
 	if err == nil && ours && known.Number > arrival.Epoch.Number {
 		a.Log.Warn("the record of a promotion is lost", "known", known, "recorded", arrival.Epoch)
 		arrival.Epoch, arrival.InSync = known, 0

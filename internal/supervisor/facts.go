@@ -51,7 +51,8 @@ func others(view cluster.View, self string) []ha.Membership {
 // in a part of the cluster that then lost, never happened.
 func (s *Supervisor) know(epoch ha.Epoch) {
 	effective := epoch.Node != s.Instance.Node || s.seen.role == ha.Primary && s.seen.look.Timeline == epoch.Timeline
-	if epoch.Number <= s.latest.Number || !effective {
+	later := epoch.Number > s.latest.Number || epoch.System != s.latest.System
+	if epoch.Number == 0 || !later || !effective {
 		return
 	}
 	s.latest = epoch
@@ -60,10 +61,11 @@ func (s *Supervisor) know(epoch ha.Epoch) {
 	}
 }
 
-// knownHere is the latest epoch known of the database that is here: what is
-// left of another one says nothing.
+// knownHere is the latest epoch known of the database that is here, or on
+// record: what is left of another one says nothing.
 func (s *Supervisor) knownHere() ha.Epoch {
-	if system := s.seen.look.System; system != 0 && s.latest.System != system {
+	here, recorded := s.seen.look.System, s.view.Epoch
+	if here != 0 && s.latest.System != here || recorded.Number > 0 && s.latest.System != recorded.System {
 		return ha.Epoch{}
 	}
 	return s.latest

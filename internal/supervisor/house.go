@@ -82,7 +82,7 @@ const enforceLimit = 5 * time.Minute
 // reads the configuration (SyncRepUpdateSyncStandbysDefined in syncrep.c), and
 // it may be at work on a slow disk then. A checkpoint that is asked for now
 // begins after it has.
-func (s *Supervisor) enforce(ctx context.Context) {
+func (s *Supervisor) enforce() {
 	if s.seen.role != ha.Primary || s.enforced == s.settings || s.enforcing > 0 || !s.awaitsRecord() {
 		return
 	}
@@ -90,7 +90,7 @@ func (s *Supervisor) enforce(ctx context.Context) {
 	setting := s.settings
 	target := instance.Local(s.Instance)
 	s.background.Go(func() {
-		limited, cancel := context.WithTimeout(ctx, enforceLimit)
+		limited, cancel := context.WithTimeout(s.life, enforceLimit)
 		defer cancel()
 		conn, err := pg.Connect(limited, target)
 		if err == nil {
@@ -101,7 +101,7 @@ func (s *Supervisor) enforce(ctx context.Context) {
 		}
 		select {
 		case s.enforcements <- enforcement{setting, err == nil}:
-		case <-ctx.Done():
+		case <-s.life.Done():
 		}
 	})
 }

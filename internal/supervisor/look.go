@@ -14,6 +14,7 @@ func Look(ctx context.Context, i config.Instance, log *slog.Logger) control.Stat
 	s := &Supervisor{Instance: i, Log: log}
 	defer s.disconnect()
 	ctx, cancel := context.WithCancel(ctx)
+	s.life = ctx
 	defer s.background.Wait()
 	defer cancel()
 	s.observe(ctx)

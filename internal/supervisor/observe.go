@@ -43,7 +43,7 @@ func (s *Supervisor) observe(ctx context.Context) {
 	if err := control.ReadJSON(config.ProgressFile(s.Instance.Name), &seen.progress); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.Log.Warn("cannot read the progress", "error", err)
 	}
-	s.findServer(ctx, seen.progress.Phase)
+	s.findServer(seen.progress.Phase)
 	if s.server != nil {
 		s.askServer(ctx, &seen)
 	} else {
@@ -70,7 +70,7 @@ func leaves(before, now observation) bool {
 
 // findServer keeps hold of the postmaster. What runs in the data directory
 // during a rewind or an initdb is not the database.
-func (s *Supervisor) findServer(ctx context.Context, phase control.Phase) {
+func (s *Supervisor) findServer(phase control.Phase) {
 	if s.server != nil && s.server.Alive() {
 		return
 	}
@@ -87,7 +87,7 @@ func (s *Supervisor) findServer(ctx context.Context, phase control.Phase) {
 		return
 	}
 	s.server, s.mainPID = found, 0
-	s.background.Go(func() { s.awaitDeath(ctx, *found) })
+	s.background.Go(func() { s.awaitDeath(s.life, *found) })
 }
 
 // awaitDeath wakes the loop at the moment the postmaster ends.

@@ -111,6 +111,34 @@ func TestAStandbyIsNotCompleteBeforeCommitsAreProvenToWait(t *testing.T) {
 	}
 }
 
+func TestAnEpochOfAnotherDatabaseIsNotKnown(t *testing.T) {
+	const here, other = 7412345678901234567, 1
+	tests := []struct {
+		name             string
+		server, recorded uint64 // system identifiers, 0: none
+		known            bool
+	}{
+		{"of the database that runs and is on record", here, here, true},
+		{"of a database of which nothing is on record", here, 0, true},
+		{"before the server has answered", 0, here, true},
+		{"of another server", other, 0, false},
+		{"of another cluster than the one on record", 0, other, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := supervising(ha.Primary, "h2")
+			s.latest = ha.Epoch{Number: 9, System: here, Node: "h1"}
+			s.seen.look.System, s.view.Epoch.System = test.server, test.recorded
+			if test.recorded == 0 {
+				s.view.Epoch = ha.Epoch{}
+			}
+			if got := s.candidate().Known.Number == 9; got != test.known {
+				t.Errorf("known: %t, want %t", got, test.known)
+			}
+		})
+	}
+}
+
 func TestALostFollowerIsLostSinceItLastStreamed(t *testing.T) {
 	s := supervising(ha.Primary, "h2")
 	s.streams("h2", 11)

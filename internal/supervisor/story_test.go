@@ -124,6 +124,7 @@ func startStandby(t *testing.T) (*Supervisor, *memory) {
 	s := &Supervisor{Instance: i, Cluster: m, Log: slog.New(slog.DiscardHandler)}
 	s.credential, s.deaths, s.changed = credential, make(chan postmaster.Process, 1), time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
+	s.life, s.enforcements = ctx, make(chan enforcement)
 	t.Cleanup(func() { cancel(); s.disconnect(); s.background.Wait() })
 	s.observe(ctx)
 	return s, m
@@ -164,6 +165,31 @@ func TestTheEpochIsRecordedBeforeThePromotionTakesEffect(t *testing.T) {
 	s.tick(ctx)
 	if h1 := m.view.Nodes[0]; h1.Score != ha.PrimaryScore || m.view.Epoch.Number != 1 {
 		t.Errorf("score %d, epoch %s", h1.Score, m.view.Epoch)
+	}
+}
+
+func TestThatCommitsWaitIsProvenAlsoWhenARequestBeganIt(t *testing.T) {
+	s, m := startStandby(t)
+	m.onWrite = func(cluster.Record) {}
+	request, answered := context.WithTimeout(t.Context(), 20*time.Second)
+	defer answered()
+	must(t, s.promote(request))
+	must(t, s.configure(request, "", []string{"h2"}))
+	for before := s.settings; s.settings == before; {
+		s.observe(request)
+	}
+	s.enforce()
+	answered() // the proof is not the request's
+	if s.proven(s.required()) != nil {
+		t.Error("proven already")
+	}
+	select {
+	case e := <-s.enforcements:
+		if !e.proven || e.setting != s.settings {
+			t.Errorf("%+v, want a proof of change %d", e, s.settings)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no proof")
 	}
 }
 

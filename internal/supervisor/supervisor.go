@@ -56,6 +56,9 @@ type Supervisor struct {
 	deaths       chan postmaster.Process
 	enforcements chan enforcement
 	background   sync.WaitGroup
+	// life is the loop's context: what goes on in the background outlives the
+	// request in whose course it began.
+	life context.Context
 
 	conn      *pg.Conn
 	server    *postmaster.Process // the postmaster, nil when none runs
@@ -107,6 +110,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	s.life = ctx
 	defer s.background.Wait()
 	defer cancel()
 	served := make(chan error, 1)
@@ -193,7 +197,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 				s.Log.Warn(fmt.Sprintf("cannot %s: %v", action.Verb, err), "why", action.Why)
 			}
 		}
-		s.enforce(ctx)
+		s.enforce()
 		s.keepHouse(ctx)
 	}
 	if failed {
@@ -307,8 +311,9 @@ func (s *Supervisor) checkpoint(ctx context.Context) error {
 }
 
 // release declares this standby behind before it stops and waits for the
-// primary to take note: commits do not wait for a standby that stops. Where nobody streams to it there is
-// nobody to release, and its record must stand: it may be the most complete.
+// primary to take note: commits do not wait for a standby that stops. Where
+// nobody streams to it there is nobody to release, and its record must stand:
+// it may be the most complete.
 func (s *Supervisor) release(ctx context.Context) error {
 	s.observe(ctx)
 	if s.seen.role != ha.Standby || !s.seen.look.Receiver.Streaming() || ha.Mode(s.Instance.RepMode) == ha.Strict {
