@@ -12,6 +12,7 @@ import (
 // "Cluster Information Base" in Pacemaker Explained.
 type cib struct {
 	XMLName    xml.Name       `xml:"cib"`
+	AdminEpoch int            `xml:"admin_epoch,attr"`
 	HaveQuorum string         `xml:"have-quorum,attr"`
 	DC         string         `xml:"dc-uuid,attr"`
 	Properties []attributeSet `xml:"configuration>crm_config>cluster_property_set"`

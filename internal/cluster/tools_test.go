@@ -105,6 +105,16 @@ func TestToolsAreAsked(t *testing.T) {
 			}, modify,
 			`<cib><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-epoch" name="pgtwin-postgres-ha-epoch" value="epoch=8 system=1 timeline=10 highest=10 switch=0/40000A0 node=h2"></nvpair><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-insync-h1" name="pgtwin-postgres-ha-insync-h1" value="behind"></nvpair><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-insync-h2" name="pgtwin-postgres-ha-insync-h2" value="8"></nvpair></cluster_property_set></crm_config></configuration></cib>`,
 		},
+		"a record of a rank": {
+			func(ctx context.Context, c *Client) error {
+				return c.Write(ctx, view, Record{InSync: map[string]int{"h2": 0}, Rank: 2501})
+			}, modify,
+			`<cib admin_epoch="2501"><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="cib-bootstrap-options-pgtwin-postgres-ha-insync-h2" name="pgtwin-postgres-ha-insync-h2" value="behind"></nvpair></cluster_property_set></crm_config></configuration></cib>`,
+		},
+		"a rank alone": {
+			func(ctx context.Context, c *Client) error { return c.Write(ctx, view, Record{Rank: 2500}) }, modify,
+			`<cib admin_epoch="2500"><configuration><crm_config><cluster_property_set id="cib-bootstrap-options"></cluster_property_set></crm_config></configuration></cib>`,
+		},
 		"one node's attribute alone": {
 			func(ctx context.Context, c *Client) error {
 				return c.Write(ctx, view, Record{InSync: map[string]int{"h2": 0}})

@@ -18,6 +18,7 @@ type View struct {
 	// that can do it.
 	Fencing     bool
 	Epoch       ha.Epoch // zero when none is recorded yet
+	Rank        int      // of this copy of the information base (ha.RecordRank)
 	DC          string   // the designated controller's name, "" while none is elected
 	Maintenance bool     // the cluster, or this node, is in maintenance mode
 }
@@ -46,6 +47,7 @@ func (c *Client) view(cib *cib) (View, error) {
 		Nodes:       nodes,
 		Quorate:     isTrue(cib.HaveQuorum),
 		Fencing:     cib.fencing(),
+		Rank:        cib.AdminEpoch,
 		DC:          cib.nameOf(cib.DC),
 		Maintenance: isTrue(cib.option("false", "maintenance-mode")) || c.nodeMaintenance(cib),
 	}

@@ -22,6 +22,7 @@ const behind = "behind"
 type Record struct {
 	Epoch  *ha.Epoch
 	InSync map[string]int // node name to the epoch it holds every commit of; 0 = behind
+	Rank   int            // of the information base from then on; lower than its own, the change is refused
 }
 
 // Write changes the records in one atomic step: either all of it is in the
@@ -68,8 +69,13 @@ func (c *Client) Knows(ctx context.Context, peer string, epoch ha.Epoch) (bool, 
 // It stays within crm_config: a change to the nodes section that does not come
 // from Pacemaker's own attribute tools makes the controller hold an election
 // (controld_cib.c, do_cib_updated), which delays the failover at hand.
+//
+// Pacemaker takes the attribute admin_epoch from a modification of the whole
+// base ("Configuration Version" in Pacemaker Explained) and refuses one that
+// would make it go backwards (cib_perform_op in cib_utils.c).
 type cibUpdate struct {
 	XMLName    xml.Name     `xml:"cib"`
+	AdminEpoch int          `xml:"admin_epoch,attr,omitempty"`
 	Properties attributeSet `xml:"configuration>crm_config>cluster_property_set"`
 }
 
@@ -77,10 +83,10 @@ type cibUpdate struct {
 // Pacemaker's own tools would use: with any other, the same name would be there
 // twice as soon as one of them writes it.
 func (c *Client) update(v View, r Record) ([]byte, error) {
-	if r.Epoch == nil && len(r.InSync) == 0 {
+	if r.Epoch == nil && len(r.InSync) == 0 && r.Rank == 0 {
 		return nil, nil
 	}
-	u := cibUpdate{Properties: attributeSet{ID: bootstrapSet}}
+	u := cibUpdate{AdminEpoch: r.Rank, Properties: attributeSet{ID: bootstrapSet}}
 	if r.Epoch != nil {
 		u.Properties.set(c.epochName(), r.Epoch.String())
 	}

@@ -83,6 +83,7 @@ func noFencing(f *Facts)  { f.Fencing = false }
 func async(f *Facts)      { f.Mode, f.Required = Async, nil }
 func strict(f *Facts)     { f.Mode = Strict }
 func unrecorded(f *Facts) { f.Epoch, f.Self.InSync, f.Founder = Epoch{}, 0, true }
+func doubtful(f *Facts)   { f.Standbys[0].Doubtful = true }
 func leaving(f *Facts)    { f.Standbys[0].Leaving = true }
 func unclean(f *Facts)    { f.Peers[0].Online, f.Peers[0].Unclean = false, true }
 func fenced(f *Facts)     { f.Peers[0].Online = false }
@@ -116,6 +117,10 @@ func TestDecide(t *testing.T) {
 
 		{"a standby just lost: commits wait", primaryFacts(lost(time.Second)), nil},
 		{"a standby lost for long: published before anything is relaxed", primaryFacts(lost(11 * time.Second)), []Verb{Publish}},
+		{"a record that it is complete may yet come: first one above it", primaryFacts(lost(11*time.Second), behind, doubtful), []Verb{Publish}},
+		{"so it does where the standby has taken its leave", primaryFacts(leaving, behind, doubtful), []Verb{Publish}},
+		{"and nothing while that is not safe", primaryFacts(lost(11*time.Second), behind, doubtful, unclean), nil},
+		{"it streams again: the record is repeated", primaryFacts(behind, doubtful), []Verb{Publish}},
 		{"published: now commits stop waiting", primaryFacts(lost(11*time.Second), behind), []Verb{Require}},
 		{"published a moment ago: the hosts may have lost sight of each other just then", primaryFacts(lost(11*time.Second), behind, func(f *Facts) {
 			f.Standbys[0].BehindFor = time.Second

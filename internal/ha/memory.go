@@ -33,6 +33,7 @@ type remembered struct {
 	grownAt  LSN // end of WAL when commits began to wait for it
 	recorded bool
 	behind   time.Time // since when it is known to be recorded as behind
+	doubtful bool      // a record that it is complete was begun, and none has been written over it
 	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
 	left     time.Time // when that was noticed
 }
@@ -76,12 +77,15 @@ func (m *Memory) Read(now time.Time, epoch Epoch, peers []Membership, senders ma
 // not taken for the peer's own.
 func (m *Memory) Publishing(now time.Time, node string, number int) {
 	p := m.of(node, now)
-	p.recorded, p.behind = number > 0, time.Time{}
+	p.recorded, p.behind, p.doubtful = p.recorded && number > 0, time.Time{}, p.doubtful || number > 0
 }
 
-// Published is called when the record is known to be there.
+// Published is called when the record is known to be there. Begun after all
+// others, it is of a higher rank: what was given up before is refused from now on.
 func (m *Memory) Published(now time.Time, node string, number int) {
-	m.of(node, now).behindSince(now, number == 0)
+	p := m.of(node, now)
+	p.recorded, p.doubtful = number > 0, false
+	p.behindSince(now, number == 0)
 }
 
 func (p *remembered) behindSince(now time.Time, behind bool) {
@@ -114,8 +118,9 @@ func (m *Memory) Followers(now time.Time, peers []Membership, senders map[string
 		}
 		f := Follower{
 			Node: node.Node, Streaming: sender.Streaming && now.Sub(p.streamed) < StallPatience, Waited: sender.Waited, Flushed: sender.Flushed,
-			GrownAt: p.grownAt,
-			LostFor: now.Sub(p.streamed),
+			GrownAt:  p.grownAt,
+			LostFor:  now.Sub(p.streamed),
+			Doubtful: p.doubtful,
 			// Until it comes back on another connection. Where the farewell was noticed
 			// after the return, the connection is the new one already.
 			Leaving: p.leaving != 0 && (!connected || sender.PID == p.leaving && now.Sub(p.left) < FarewellPatience),

@@ -80,6 +80,22 @@ func TestMemoryOfARecord(t *testing.T) {
 		t.Errorf("a record that was taken back here: %+v", f)
 	}
 
+	// A record that it is complete, to which there was no answer.
+	var doubtful Memory
+	doubtful.Publishing(began, "h2", 7)
+	doubtful.Read(began.Add(time.Second), epoch, lagging, senders)
+	if f := view(&doubtful, senders); f.Leaving || !f.Doubtful {
+		t.Errorf("a record that may yet come: %+v", f)
+	}
+	doubtful.Publishing(began.Add(time.Second), "h2", 0)
+	if f := view(&doubtful, senders); !f.Doubtful {
+		t.Errorf("it is not outranked yet: %+v", f)
+	}
+	doubtful.Published(began.Add(2*time.Second), "h2", 0)
+	if f := view(&doubtful, senders); f.Doubtful || f.BehindFor != time.Second {
+		t.Errorf("outranked: %+v", f)
+	}
+
 	if f := released.Followers(began.Add(time.Minute), lagging, senders, nil, 10)[0]; f.Leaving {
 		t.Errorf("still there a minute after its farewell: %+v", f)
 	}

@@ -137,6 +137,13 @@ func NextTimeline(current, highest Timeline, index, n int) (next Timeline, reser
 	return next, reserved
 }
 
+// KnownByEnough says whether the record of a promotion is in so many hosts' copies,
+// this one's included, that no others can have a quorum without it: of three
+// hosts two may come back together, and the third have been promoted while its
+// quorum was just being lost. Two hosts wait for each other instead (wait_for_all
+// in votequorum(5)).
+func KnownByEnough(copies, hosts int) bool { return hosts <= 2 || copies > hosts/2 }
+
 // Promotion is what is recorded, in one step, before a promotion takes effect.
 type Promotion struct {
 	Epoch    Epoch

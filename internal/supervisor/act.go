@@ -75,11 +75,23 @@ func (s *Supervisor) publish(ctx context.Context, a ha.Action) error {
 		return err
 	}
 	s.memory.Publishing(time.Now(), a.Node, a.Number)
-	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{a.Node: a.Number}}); err != nil {
+	if err := s.write(ctx, ha.RecordRank, cluster.Record{InSync: map[string]int{a.Node: a.Number}}); err != nil {
 		return err
 	}
 	s.known(a.Node, func(m *ha.Membership) { m.InSync = a.Number })
 	s.memory.Published(time.Now(), a.Node, a.Number)
+	return nil
+}
+
+// write records over everything that was recorded here before, what was given
+// up included: should that come to be applied after all, it is refused.
+func (s *Supervisor) write(ctx context.Context, above func(rank int) int, r cluster.Record) error {
+	r.Rank = above(max(s.view.Rank, s.rank))
+	s.rank = r.Rank
+	if err := s.Cluster.Write(ctx, s.view, r); err != nil {
+		return err
+	}
+	s.view.Rank = r.Rank
 	return nil
 }
 

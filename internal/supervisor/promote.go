@@ -34,10 +34,7 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	}
 	next := ha.NextPromotion(s.candidate(), ha.Mode(s.Instance.RepMode))
 	s.Log.Info(fmt.Sprintf("promoting to timeline %d: %s", next.Epoch.Timeline, verdict.Why), "PGTWIN_EPOCH", next.Epoch.Number)
-	if err := s.record(ctx, next); err != nil {
-		return fmt.Errorf("not promoted: %w", err)
-	}
-	if err := s.spread(ctx, next.Epoch); err != nil {
+	if err := s.announce(ctx, next); err != nil {
 		return fmt.Errorf("not promoted: %w", err)
 	}
 	if err := s.configure(ctx, "", next.Required); err != nil {
@@ -103,8 +100,21 @@ func (s *Supervisor) awaitServer(ctx context.Context) error {
 	}
 }
 
+// announce records the promotion, and again, of a higher rank, once every
+// member knows of it: one recorded in a split that does not get so far is
+// outvoted by the one that does.
+func (s *Supervisor) announce(ctx context.Context, next ha.Promotion) error {
+	if err := s.record(ctx, next); err != nil {
+		return err
+	}
+	if err := s.spread(ctx, next.Epoch); err != nil {
+		return err
+	}
+	return s.write(ctx, ha.KnownRank, cluster.Record{})
+}
+
 func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
-	if err := s.Cluster.Write(ctx, s.view, cluster.Record{Epoch: &next.Epoch, InSync: next.InSync}); err != nil {
+	if err := s.write(ctx, ha.PromotionRank, cluster.Record{Epoch: &next.Epoch, InSync: next.InSync}); err != nil {
 		return err
 	}
 	s.view.Epoch = next.Epoch
@@ -146,11 +156,13 @@ func (s *Supervisor) spread(ctx context.Context, epoch ha.Epoch) error {
 
 // ignorant is a peer that may not know of the epoch, "" if there is none.
 func (s *Supervisor) ignorant(ctx context.Context, epoch ha.Epoch) (string, error) {
+	copies, missed := 1, ""
 	for _, peer := range others(s.view, s.Instance.Node) {
 		if peer.Unclean && s.view.Fencing {
 			return peer.Node, fmt.Errorf("%s may be running, and may not know of epoch %d", peer.Node, epoch.Number)
 		}
 		if !peer.Online {
+			missed = peer.Node
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, peerPatience)
@@ -162,6 +174,10 @@ func (s *Supervisor) ignorant(ctx context.Context, epoch ha.Epoch) (string, erro
 		if !knows {
 			return peer.Node, nil
 		}
+		copies++
+	}
+	if !ha.KnownByEnough(copies, len(s.view.Nodes)) {
+		return missed, nil
 	}
 	return "", nil
 }

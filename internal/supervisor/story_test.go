@@ -51,6 +51,7 @@ func (m *memory) Write(_ context.Context, _ cluster.View, r cluster.Record) erro
 	if r.Epoch != nil {
 		m.view.Epoch = *r.Epoch
 	}
+	m.view.Rank = max(m.view.Rank, r.Rank)
 	for i, node := range m.view.Nodes {
 		if epoch, written := r.InSync[node.Node]; written {
 			m.view.Nodes[i].InSync = epoch
@@ -152,8 +153,11 @@ func TestTheEpochIsRecordedBeforeThePromotionTakesEffect(t *testing.T) {
 	if epoch.Number != 1 || epoch.Node != "h1" || epoch.Timeline != 3 || epoch.Highest != 3 || epoch.System != s.seen.look.System {
 		t.Errorf("epoch %s", epoch)
 	}
-	if len(records) != 1 || records[0].InSync["h1"] != 1 || records[0].InSync["h2"] != 0 || len(records[0].InSync) != 2 {
-		t.Errorf("records %+v", records)
+	if len(records) != 2 || records[0].InSync["h1"] != 1 || records[0].InSync["h2"] != 0 || len(records[0].InSync) != 2 {
+		t.Fatalf("records %+v", records)
+	}
+	if known := records[1]; known.Epoch != nil || known.InSync != nil || known.Rank != ha.KnownRank(records[0].Rank) {
+		t.Errorf("recorded when everybody knew: %+v", known)
 	}
 	if _, err := os.Stat(filepath.Join(s.Instance.PGData, "pg_wal", "00000002.history")); err != nil {
 		t.Errorf("timeline 2 is not reserved: %v", err)

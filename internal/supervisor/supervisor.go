@@ -71,6 +71,7 @@ type Supervisor struct {
 	enforced  int      // for which of the changes it is proven that commits go by it
 	enforcing int      // for which of them that is being proven, 0 for none
 	latest    ha.Epoch // the latest that this host has seen
+	rank      int      // the highest that a record of ours was given, whatever became of it
 	history   ha.History
 	settled   bool
 	yielded   time.Time // when this host stood back after a crash
@@ -325,7 +326,7 @@ func (s *Supervisor) release(ctx context.Context) error {
 	if s.self().InSync != s.view.Epoch.Number {
 		return nil
 	}
-	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
+	if err := s.write(ctx, ha.RecordRank, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
 		return err
 	}
 	return pg.AwaitRelease(ctx, instance.Upstream(s.Instance, s.credential, s.view.Epoch.Node), s.Instance.ApplicationName)

@@ -24,6 +24,9 @@ func adapters(s *scene) {
 		step("podman and docker keep the contract of internal/runtime", func(ctx context.Context) error {
 			return s.packageTest(ctx, standby, "runtime", "-test.run=^Test(Podman|Docker)")
 		}),
+		step("Pacemaker takes records by their rank", func(ctx context.Context) error {
+			return s.packageTest(ctx, standby, "cluster", "-test.run=^TestLab")
+		}),
 	)
 }
 

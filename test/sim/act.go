@@ -86,7 +86,7 @@ func (s *supervisor) publish(a ha.Action, done func(error)) {
 		}
 		s.memory.Publishing(h.w.time(), a.Node, a.Number)
 		id := h.w.id(a.Node)
-		s.write(clusterTimeout, func(c *cib) { c.inSync[id] = a.Number }, func(err error) {
+		s.write(clusterTimeout, ha.RecordRank, func(c *cib) { c.inSync[id] = a.Number }, func(err error) {
 			if err == nil {
 				s.view.nodes[id].InSync = a.Number
 				s.memory.Published(h.w.time(), a.Node, a.Number)
@@ -96,8 +96,16 @@ func (s *supervisor) publish(a ha.Action, done func(error)) {
 	})
 }
 
-// write changes the configuration. What times out may be applied later.
-func (s *supervisor) write(patience time.Duration, do func(*cib), done func(error)) {
+var errOutranked = errors.New("there are higher records")
+
+// write records over everything that was recorded here before. What times out
+// may be applied later, or is refused then.
+func (s *supervisor) write(patience time.Duration, above func(int) int, do func(*cib), done func(error)) {
+	rank := above(max(s.view.rank, s.rank))
+	if s.h.w.core.unranked {
+		rank = 0
+	}
+	s.rank = rank
 	answered := false
 	answer := func(err error) {
 		if !answered {
@@ -109,7 +117,20 @@ func (s *supervisor) write(patience time.Duration, do func(*cib), done func(erro
 	if s.h.mute > 0 || s.h.ring == nil {
 		return
 	}
-	s.h.write(configure(do), func() { s.after(s.h.w.between(0, 15*ms), func() { answer(nil) }) })
+	var err error
+	change := ranked(rank, do, func(c *cib) {
+		if c == &s.h.cib {
+			err = errOutranked
+		}
+	})
+	s.h.write(change, func() {
+		s.after(s.h.w.between(0, 15*ms), func() {
+			if err == nil {
+				s.view.rank = max(s.view.rank, rank)
+			}
+			answer(err)
+		})
+	})
 }
 
 // configure rewrites the managed settings and lets PostgreSQL read them.
@@ -156,7 +177,7 @@ func (s *supervisor) release(done func()) {
 			done()
 			return
 		}
-		s.write(clusterTimeout, func(c *cib) { c.inSync[h.id] = 0 }, func(error) {
+		s.write(clusterTimeout, ha.RecordRank, func(c *cib) { c.inSync[h.id] = 0 }, func(error) {
 			s.awaitRelease(h.w.now+3*time.Second, done)
 		})
 	})

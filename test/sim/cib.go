@@ -8,6 +8,7 @@ import (
 
 // cib is one host's copy of the cluster information base.
 type cib struct {
+	rank    int // of the latest record; Pacemaker calls it admin_epoch
 	version int // counts changes of the configuration; Pacemaker calls it epoch
 	epoch   ha.Epoch
 	inSync  [maxHosts]int
@@ -61,8 +62,24 @@ func configure(do change) change {
 	}
 }
 
+// ranked is a change of the records, refused where there are higher ones.
+func ranked(rank int, do change, refused func(*cib)) change {
+	recorded := configure(do)
+	return func(c *cib) {
+		if rank < c.rank {
+			refused(c)
+			return
+		}
+		c.rank = rank
+		recorded(c)
+	}
+}
+
 // newer says which of two copies everybody takes over when hosts meet.
 func (c *cib) newer(than *cib) bool {
+	if c.rank != than.rank {
+		return c.rank > than.rank
+	}
 	if c.version != than.version {
 		return c.version > than.version
 	}
@@ -172,11 +189,12 @@ type view struct {
 	quorate bool
 	fencing bool
 	epoch   ha.Epoch
+	rank    int
 	maint   bool
 }
 
 func (h *host) view() view {
-	v := view{quorate: h.cib.quorate, fencing: h.w.cfg.Fencing, epoch: h.cib.epoch, maint: h.cib.maintenance}
+	v := view{quorate: h.cib.quorate, fencing: h.w.cfg.Fencing, epoch: h.cib.epoch, rank: h.cib.rank, maint: h.cib.maintenance}
 	v.nodes = make([]ha.Membership, 0, len(h.w.hosts))
 	for id, node := range h.w.hosts {
 		v.nodes = append(v.nodes, ha.Membership{

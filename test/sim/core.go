@@ -17,6 +17,9 @@ type core struct {
 	noMarkers   bool // PostgreSQL chooses the timeline
 	unmarked    bool // a rewind leaves no marker
 	unspread    bool // the other hosts need not know of a promotion
+	unranked    bool // a record outvotes nothing
+	few         bool // a promotion may be known to so few that others have a quorum without it
+	unknown     bool // a promotion is not recorded again when everybody knows of it
 	blind       bool // commits stop waiting without another look at the cluster
 	unproven    bool // who is shown as required is taken for waited for
 }

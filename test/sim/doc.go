@@ -41,8 +41,6 @@
 // loss is noticed has no bound of its own); jumps of the wall clock (the code
 // under test uses the monotonic clock only); WAL retention (a standby can always
 // stream on); an administrator's force_promotion; data that were there before any
-// record; loss of what was flushed, the note of the latest epoch included.
-//
-// What is known to be weak is kept out by the options of Config and is found with
-// them, see TestKnownHoles.
+// record; loss of what was flushed, the note of the latest epoch included; that
+// a restarted supervisor forgets which of its records got no answer.
 package sim

@@ -233,10 +233,8 @@ func (w *world) operate(kind Kind, h *host) (over func()) {
 	command := func(do func(*cib)) {
 		switch {
 		case !h.alive() || h.ring == nil:
-		case w.cfg.StrayCommands:
+		default:
 			h.write(configure(do), nil)
-		case !h.split() && h.cib.quorate:
-			h.order(configure(do), nil)
 		}
 	}
 	switch kind {

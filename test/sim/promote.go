@@ -73,7 +73,13 @@ func (s *supervisor) promoteAs(c ha.Candidate, done func(error)) {
 					done(err)
 					return
 				}
-				s.takeEffect(next, done)
+				s.known(func(err error) {
+					if err != nil {
+						done(err)
+						return
+					}
+					s.takeEffect(next, done)
+				})
 			})
 		})
 	}
@@ -86,11 +92,7 @@ func (s *supervisor) record(next ha.Promotion, patience time.Duration, done func
 	for id, h := range w.hosts {
 		inSync[id] = next.InSync[h.name]
 	}
-	if spared := !w.cfg.StrayPromotions && !w.core.unspread; spared && s.h.split() {
-		s.after(0, func() { done(errors.New("the record would stay on one side")) })
-		return
-	}
-	s.write(patience, func(c *cib) { c.epoch, c.inSync = next.Epoch, inSync }, func(err error) {
+	s.write(patience, ha.PromotionRank, func(c *cib) { c.epoch, c.inSync = next.Epoch, inSync }, func(err error) {
 		if err == nil {
 			s.view.epoch = next.Epoch
 			for id := range w.hosts {
@@ -100,6 +102,15 @@ func (s *supervisor) record(next ha.Promotion, patience time.Duration, done func
 		}
 		done(err)
 	})
+}
+
+// known records the promotion again, of a higher rank.
+func (s *supervisor) known(done func(error)) {
+	if s.h.w.core.unknown {
+		done(nil)
+		return
+	}
+	s.write(promoteTimeout, ha.KnownRank, func(*cib) {}, done)
 }
 
 // promoteTimeout is what is left of the action's.
@@ -113,16 +124,15 @@ func (s *supervisor) spread(e ha.Epoch, deadline time.Duration, done func(error)
 		done(nil)
 		return
 	}
-	for _, p := range s.h.others(s.view) {
-		switch {
-		case p.Unclean && s.view.fencing, w.now > deadline:
-			done(errors.New(p.Node + " may not know of the promotion"))
-			return
-		case !p.Online:
-			continue
-		case w.hosts[w.id(p.Node)].cib.epoch == e && w.reaches(s.h, w.hosts[w.id(p.Node)]):
-			continue
-		}
+	peer, err := s.ignorant(e)
+	if peer != "" && w.now > deadline {
+		err = errors.New(peer + " may not know of the promotion")
+	}
+	if err != nil {
+		s.after(0, func() { done(err) })
+		return
+	}
+	if peer != "" {
 		s.after(w.between(20*ms, time.Second), func() {
 			s.refresh(func(err error) {
 				if err != nil {
@@ -135,6 +145,29 @@ func (s *supervisor) spread(e ha.Epoch, deadline time.Duration, done func(error)
 		return
 	}
 	s.after(w.between(10*ms, 60*ms), func() { done(nil) }) // the time that it takes to ask
+}
+
+// ignorant is a peer that may not know of the epoch, "" if there is none.
+func (s *supervisor) ignorant(e ha.Epoch) (string, error) {
+	w := s.h.w
+	copies, missed := 1, ""
+	for _, p := range s.h.others(s.view) {
+		peer := w.hosts[w.id(p.Node)]
+		switch {
+		case p.Unclean && s.view.fencing:
+			return p.Node, errors.New(p.Node + " may be running")
+		case !p.Online:
+			missed = p.Node
+		case peer.cib.epoch == e && w.reaches(s.h, peer):
+			copies++
+		default:
+			return p.Node, nil
+		}
+	}
+	if !w.core.few && !ha.KnownByEnough(copies, len(w.hosts)) {
+		return missed, nil
+	}
+	return "", nil
 }
 
 // takeEffect is the setting, the reserved timelines, and the promotion itself.

@@ -30,7 +30,7 @@ func configs() []Config {
 		{Name: "three-strict", Hosts: 3, Mode: ha.Strict, Fencing: true},
 		{Name: "two-async", Hosts: 2, Mode: ha.Async, Fencing: true},
 		{Name: "three-async", Hosts: 3, Mode: ha.Async, Fencing: true},
-		{Name: "two-sync-without-fencing", Hosts: 2, Mode: ha.Sync, StrayPromotions: true, StrayCommands: true},
+		{Name: "two-sync-without-fencing", Hosts: 2, Mode: ha.Sync},
 	}
 }
 

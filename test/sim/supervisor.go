@@ -36,6 +36,7 @@ type supervisor struct {
 	settings int // how often synchronous_standby_names has been seen to change
 	enforced int // the change of which it is proven that commits go by it
 	proving  bool
+	rank     int // the highest that a record of ours was given
 	busy     bool
 	queue    []func()
 	ticket   int // of the next look

@@ -19,15 +19,6 @@ type Config struct {
 	Hosts   int
 	Mode    ha.Mode
 	Fencing bool
-
-	// StrayCommands lets operators change the configuration on a host that is cut
-	// off or without quorum. Its copy of the CIB may then replace the others' when
-	// they meet, and with it what they have recorded meanwhile.
-	StrayCommands bool
-
-	// StrayPromotions lets the record of a promotion be left on one side of a
-	// split. The promotion fails, and the other side's next one has the same number.
-	StrayPromotions bool
 }
 
 func (c Config) String() string { return c.Name }
