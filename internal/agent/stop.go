@@ -17,6 +17,10 @@ import (
 // succeed without them.
 const courtesy = 3 * time.Second
 
+// farewell is how long a standby stays for commits to stop waiting for it: with a
+// third host they do when that knows of it for certain (ha.SplitPatience).
+const farewell = 6 * time.Second
+
 // Stop stops the instance. It depends on no parameter but the name, no
 // connection, no registry and no free disk space, and succeeds on what does
 // not run.
@@ -56,7 +60,7 @@ func (a *Agent) Stop(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 // and Pacemaker not to promote what is not there. It is answered whether the
 // server hangs.
 func (a *Agent) bidFarewell(ctx context.Context, i config.Instance) (hung bool) {
-	answer, err := a.try(ctx, i, control.Release, courtesy)
+	answer, err := a.try(ctx, i, control.Release, farewell)
 	if err != nil {
 		a.Log.Info("the supervisor does not answer", "error", err)
 	} else if answer.Error != "" {

@@ -47,7 +47,10 @@ type Follower struct {
 	LostFor   time.Duration // since it last streamed
 	Leaving   bool          // it has declared itself behind and is about to stop
 	BehindFor time.Duration // since this primary knows it to be recorded as behind
-	Doubtful  bool          // it may yet come to be recorded as complete: the answer to that record is missing
+	// Doubtful says that it may yet come to be recorded as complete, by a record
+	// to which there was no answer, or by a copy of the records that does not know
+	// of its farewell.
+	Doubtful bool
 }
 
 // Verb is a kind of action.
@@ -230,18 +233,17 @@ func keepSync(f Facts) []Action {
 		// Lost while recorded: first the record, then, at the next look, the
 		// requirement. An unclean peer may be promoted by the other partition on
 		// the strength of the old record, so commits wait until it is fenced.
-		case (recorded || s.Doubtful) && !s.Streaming && relaxable(f, p, s):
+		case (recorded || s.Doubtful && member) && !s.Streaming && relaxable(f, p, s):
 			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: 0, Why: "lost: " + lossReason(p, s)})
 		// Recorded, but commits do not wait for it: the record would be a lie
 		// after the next commit.
 		case recorded && !member:
 			required = append(required, p.Node)
 		case recorded:
-		// It left, or is lost and not relaxable yet: the record that may yet come has
-		// to be outranked before anything else.
-		case s.Doubtful && s.Leaving && f.Quorate:
-			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: 0, Why: "it has left"})
-		case s.Doubtful && !s.Streaming:
+		// What else may come to be recorded has to be outranked first.
+		case s.Doubtful && s.Leaving && member && f.Quorate:
+			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: 0, Why: "it is about to stop"})
+		case s.Doubtful && member && !s.Streaming:
 		case f.Mode == Strict && !member:
 			required = append(required, p.Node)
 		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(f, p, s):
@@ -274,7 +276,7 @@ func settled(f Facts, p Membership, s Follower) bool {
 	// With a third host there is another side also when the standby is down: the
 	// two together may have a quorum, and the old record.
 	third := slices.ContainsFunc(f.Peers, func(o Membership) bool { return o.Node != p.Node && (o.Online || o.Unclean) })
-	return s.Leaving || !p.Online && !p.Unclean && !third || s.BehindFor >= SplitPatience
+	return !third && (s.Leaving || !p.Online && !p.Unclean) || s.BehindFor >= SplitPatience
 }
 
 // relaxable says whether commits may stop waiting for a recorded standby.

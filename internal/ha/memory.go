@@ -33,7 +33,7 @@ type remembered struct {
 	grownAt  LSN // end of WAL when commits began to wait for it
 	recorded bool
 	behind   time.Time // since when it is known to be recorded as behind
-	doubtful bool      // a record that it is complete was begun, and none has been written over it
+	doubtful bool      // that it is behind may not be the last word: no record of ours is above all others
 	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
 	left     time.Time // when that was noticed
 }
@@ -44,13 +44,21 @@ func (m *Memory) of(node string, now time.Time) *remembered {
 		m.peers = map[string]*remembered{}
 	}
 	if m.peers[node] == nil {
-		m.peers[node] = &remembered{streamed: now}
+		// Of what was recorded before nothing is known: an earlier supervisor may have
+		// given up a record that is still on its way.
+		m.peers[node] = &remembered{streamed: now, doubtful: true}
 	}
 	return m.peers[node]
 }
 
-// Forget is for a promotion: what was known of the peers is of the past.
-func (m *Memory) Forget() { m.peers = nil }
+// Promoted is for a promotion of this host: what was known of the peers is of the
+// past, and all of them are recorded as behind.
+func (m *Memory) Promoted(now time.Time, peers []Membership) {
+	m.peers = nil
+	for _, p := range peers {
+		m.of(p.Node, now).doubtful = false
+	}
+}
 
 // Read compares what is recorded of the peers with what was recorded before. A
 // record that is gone and that was not taken back here is a standby's own: it
@@ -60,7 +68,7 @@ func (m *Memory) Read(now time.Time, epoch Epoch, peers []Membership, senders ma
 		p := m.of(node.Node, now)
 		recorded := epoch.Number > 0 && node.InSync == epoch.Number
 		if p.recorded && !recorded {
-			p.leaving, p.left = -1, now
+			p.leaving, p.left, p.doubtful = -1, now, true
 			if sender, ok := senders[node.Node]; ok {
 				p.leaving = sender.PID
 			}

@@ -140,6 +140,15 @@ func TestNextPromotion(t *testing.T) {
 	if p.Epoch != want || p.InSync["h2"] != 8 || p.InSync["h1"] != 0 || len(p.InSync) != 2 || p.Required != nil || p.Reserved != nil {
 		t.Errorf("%+v, want %+v", p, want)
 	}
+	c.Epoch, c.Self.InSync = want, 8
+	if again := NextPromotion(c, Sync); again.Epoch != want || again.InSync["h2"] != 8 {
+		t.Errorf("a promotion that was begun: %+v, want %+v", again, want)
+	}
+	c.Known = want
+	if next := NextPromotion(c, Sync); next.Epoch.Number != 9 {
+		t.Errorf("a promotion that has taken effect, on data that do not have it: %+v", next)
+	}
+	c = standbyFacts().Candidate
 	if p := NextPromotion(c, Strict); len(p.Required) != 1 || p.Required[0] != "h1" {
 		t.Errorf("strict: the first commit waits for %v", p.Required)
 	}

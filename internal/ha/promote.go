@@ -131,10 +131,23 @@ func NextTimeline(current, highest Timeline, index, n int) (next Timeline, reser
 	for n > 1 && int(next-1)%n != index%n {
 		next++
 	}
+	return next, between(current, next)
+}
+
+func between(current, next Timeline) (reserved []Timeline) {
 	for t := current + 1; t < next; t++ {
 		reserved = append(reserved, t)
 	}
-	return next, reserved
+	return reserved
+}
+
+// Unfinished says whether a promotion of this host is on record that is not
+// known to have taken effect: the supervisor that began it was killed, say. It
+// is gone on with, because PostgreSQL may be at it: a second one beside it would
+// be recorded with a timeline that PostgreSQL does not take.
+func Unfinished(c Candidate) bool {
+	return c.Epoch.Number > 0 && c.Epoch.Node == c.Self.Node && c.Self.InSync == c.Epoch.Number &&
+		c.Known.Number < c.Epoch.Number && c.System == c.Epoch.System && c.History.Timeline < c.Epoch.Timeline
 }
 
 // KnownByEnough says whether the record of a promotion is in so many hosts' copies,
@@ -165,6 +178,11 @@ func NextPromotion(c Candidate, mode Mode) Promotion {
 		if mode == Strict {
 			p.Required = append(p.Required, peer.Node)
 		}
+	}
+	if Unfinished(c) {
+		p.Epoch, p.Reserved = c.Epoch, between(c.History.Timeline, c.Epoch.Timeline)
+		p.InSync[c.Self.Node] = p.Epoch.Number
+		return p
 	}
 	next, reserved := NextTimeline(c.History.Timeline, max(c.Epoch.Highest, c.Known.Highest), index, len(c.Peers)+1)
 	p.Epoch = Epoch{

@@ -27,6 +27,16 @@ func KnownRank(current int) int {
 	return max(current/bandOfPromotion*bandOfPromotion+bandOfRecords, RecordRank(current))
 }
 
+// OldRank is a rank that no record of an earlier supervisor of this host has
+// reached, begun over records of rank current and perhaps still on its way: it
+// gives up after seconds, and is restarted for a failure of its own.
+func OldRank(current int) int {
+	for range 10 {
+		current = RecordRank(current)
+	}
+	return current
+}
+
 // RecordRank is the rank of any other record, over records of rank current. A
 // band that is used up keeps its last rank.
 func RecordRank(current int) int {

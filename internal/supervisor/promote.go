@@ -104,8 +104,10 @@ func (s *Supervisor) awaitServer(ctx context.Context) error {
 // member knows of it: one recorded in a split that does not get so far is
 // outvoted by the one that does.
 func (s *Supervisor) announce(ctx context.Context, next ha.Promotion) error {
-	if err := s.record(ctx, next); err != nil {
-		return err
+	if next.Epoch != s.view.Epoch { // as it is where one that was begun is gone on with
+		if err := s.record(ctx, next); err != nil {
+			return err
+		}
 	}
 	if err := s.spread(ctx, next.Epoch); err != nil {
 		return err
@@ -121,7 +123,7 @@ func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
 	for i := range s.view.Nodes {
 		s.view.Nodes[i].InSync = next.InSync[s.view.Nodes[i].Node]
 	}
-	s.memory.Forget()
+	s.memory.Promoted(time.Now(), others(s.view, s.Instance.Node))
 	// What was accepted holds for this promotion alone.
 	if err := os.Remove(config.AcceptLoss(s.Instance.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.Log.Warn("the next promotion, too, would accept a loss", "error", err)

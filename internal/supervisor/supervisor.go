@@ -271,6 +271,9 @@ func (s *Supervisor) refresh(ctx context.Context) error {
 	}
 	now := time.Now()
 	s.memory.Read(now, view.Epoch, others(view, s.Instance.Node), s.senders())
+	if s.rank == 0 {
+		s.rank = ha.OldRank(view.Rank)
+	}
 	s.view, s.viewAt = view, now
 	s.know(view.Epoch)
 	return nil
@@ -326,7 +329,10 @@ func (s *Supervisor) release(ctx context.Context) error {
 	if s.self().InSync != s.view.Epoch.Number {
 		return nil
 	}
-	if err := s.write(ctx, ha.RecordRank, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
+	if !s.view.Quorate {
+		return nil
+	}
+	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
 		return err
 	}
 	return pg.AwaitRelease(ctx, instance.Upstream(s.Instance, s.credential, s.view.Epoch.Node), s.Instance.ApplicationName)

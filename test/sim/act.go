@@ -173,12 +173,12 @@ func (s *supervisor) release(done func()) {
 		return
 	}
 	s.refresh(func(err error) {
-		if err != nil || s.view.nodes[h.id].InSync != s.view.epoch.Number {
+		if err != nil || !s.view.quorate || s.view.nodes[h.id].InSync != s.view.epoch.Number {
 			done()
 			return
 		}
-		s.write(clusterTimeout, ha.RecordRank, func(c *cib) { c.inSync[h.id] = 0 }, func(error) {
-			s.awaitRelease(h.w.now+3*time.Second, done)
+		h.write(configure(func(c *cib) { c.inSync[h.id] = 0 }), func() {
+			s.awaitRelease(h.w.now+6*time.Second, done)
 		})
 	})
 }

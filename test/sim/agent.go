@@ -192,7 +192,7 @@ func (h *host) agentStop(a *action) {
 			a.after(0, once)
 		})
 	})
-	a.after(3*time.Second, once)
+	a.after(7*time.Second, once)
 }
 
 func (h *host) stopDatabase(a *action) {

@@ -48,7 +48,8 @@ func mutations() []mutation {
 		{"a promotion takes a later switch for its own", "4", "two-sync", promoting(func(p *ha.Promotion, _ ha.Candidate) { p.Epoch.Switch++ }), nil},
 		{"PostgreSQL chooses the timeline", "4", "two-sync", func(c *core) { c.noMarkers = true }, nil},
 		{"the other hosts need not know of a promotion", "3", "two-sync", func(c *core) { c.unspread = true }, duringAMove},
-		{"a promotion takes effect that others with a quorum do not know of", "3", "three-sync", func(c *core) { c.few = true }, nil},
+		{"a promotion takes effect that others with a quorum do not know of", "3", "three-sync", func(c *core) { c.few = true }, theLastButOneLeaves},
+		{"a promotion that was begun is begun again", "4", "two-sync", promoting(afresh), duringAPromotion},
 		{"a record outvotes nothing", "3", "two-sync", func(c *core) { c.unranked = true }, nil},
 		{"a promotion that failed outvotes one of the same number that took effect", "3", "two-sync", func(c *core) { c.unknown = true }, afterAFailedMove},
 		{"who is shown as required is taken for waited for", "3", "two-sync", func(c *core) { c.unproven = true }, nil},
@@ -253,6 +254,13 @@ func flushedAll(f *ha.Facts, s *ha.Follower) { s.Flushed, s.Waited, s.GrownAt = 
 func othersComplete(p *ha.Promotion, _ ha.Candidate) {
 	for node := range p.InSync {
 		p.InSync[node] = p.Epoch.Number
+	}
+}
+
+func afresh(p *ha.Promotion, c ha.Candidate) {
+	if ha.Unfinished(c) {
+		c.Known = c.Epoch
+		*p = ha.NextPromotion(c, ha.Sync)
 	}
 }
 

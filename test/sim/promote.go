@@ -63,7 +63,11 @@ func (s *supervisor) promoteAs(c ha.Candidate, done func(error)) {
 	case w.core.recordLate:
 		s.takeEffect(next, func(error) { s.record(next, promoteTimeout, done) })
 	default:
-		s.record(next, promoteTimeout, func(err error) {
+		record := s.record
+		if next.Epoch == s.view.epoch { // it was begun, and is gone on with
+			record = func(_ ha.Promotion, _ time.Duration, done func(error)) { s.after(0, func() { done(nil) }) }
+		}
+		record(next, promoteTimeout, func(err error) {
 			if err != nil {
 				done(err)
 				return
@@ -98,7 +102,7 @@ func (s *supervisor) record(next ha.Promotion, patience time.Duration, done func
 			for id := range w.hosts {
 				s.view.nodes[id].InSync = inSync[id]
 			}
-			s.memory.Forget()
+			s.memory.Promoted(w.time(), s.h.others(s.view))
 		}
 		done(err)
 	})

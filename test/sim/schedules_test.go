@@ -62,6 +62,29 @@ func afterAFailedMove(cfg Config, seed uint64) []Fault {
 	return append(faults, Fault{20 * time.Second, PowerOffAll, 0, 30 * time.Second})
 }
 
+// duringAPromotion kills the supervisor of the host that is to be promoted.
+func duringAPromotion(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	to := rng.IntN(cfg.Hosts)
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(3*time.Second)))
+	return []Fault{{2 * time.Second, Move, to, 20 * time.Second}, {at.Round(ms), KillSupervisor, to, 0}}
+}
+
+// theLastButOneLeaves shuts a host down in good order while another is off: who
+// is left is promoted and loses its quorum in the same moment. Then they come
+// back, and the one that was promoted does not.
+func theLastButOneLeaves(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	off := rng.IntN(cfg.Hosts)
+	leaves := (off + 1 + rng.IntN(cfg.Hosts-1)) % cfg.Hosts
+	at := 14*time.Second + time.Duration(rng.Int64N(int64(6*time.Second)))
+	return []Fault{
+		{time.Second, PowerOff, off, 40 * time.Second},
+		{at.Round(ms), Reboot, leaves, 0},
+		{at.Round(ms) + 14*time.Second, Freeze, 3 - off - leaves, time.Minute},
+	}
+}
+
 // split cuts the hosts off from each other.
 func split(cfg Config, seed uint64) []Fault {
 	rng := rand.New(rand.NewPCG(seed, 3))

@@ -36,6 +36,7 @@ type supervisor struct {
 	settings int // how often synchronous_standby_names has been seen to change
 	enforced int // the change of which it is proven that commits go by it
 	proving  bool
+	proof    int // the change that has just been proven, for the next round
 	rank     int // the highest that a record of ours was given
 	busy     bool
 	queue    []func()
@@ -100,6 +101,9 @@ func (s *supervisor) free() {
 // tick is one round: observe, decide, act.
 func (s *supervisor) tick() {
 	s.busy = true
+	if s.proof > 0 {
+		s.proving, s.enforced, s.proof = false, s.proof, 0
+	}
 	s.observe()
 	s.after(s.h.w.between(ms, 5*ms), func() {
 		s.readCluster(func() {
@@ -163,6 +167,9 @@ func (s *supervisor) refresh(then func(error)) {
 			return
 		}
 		s.memory.Read(s.h.w.time(), v.epoch, s.h.others(v), s.senders())
+		if s.rank == 0 {
+			s.rank = ha.OldRank(v.rank)
+		}
 		s.view, s.viewAt, s.fresh = v, s.h.w.now, true
 		s.know(v.epoch)
 		then(nil)
@@ -199,7 +206,7 @@ func (s *supervisor) enforce() {
 			s.after(100*ms, wait)
 			return
 		}
-		s.after(h.w.between(5*ms, 200*ms), func() { s.proving, s.enforced = false, setting })
+		s.after(h.w.between(5*ms, 200*ms), func() { s.proof = setting })
 	}
 	wait()
 }
