@@ -17,7 +17,7 @@ import (
 
 // rewindSpan is a little more than a rewind of a small database takes: the moments are within it. One that came too late is
 // tried again, earlier.
-const rewindSpan = 600 * time.Millisecond
+const rewindSpan = 300 * time.Millisecond
 
 // rewindKilled kills the rewind of an old primary at random moments. What it has left must be replaced by a clone and never be
 // started.
@@ -114,7 +114,10 @@ func powerLostInRewind(random *rand.Rand) func(*scene) {
 			step(fmt.Sprintf("its host loses its power %s after the rewind has begun", moment.Round(time.Millisecond)), func(ctx context.Context) error {
 				return errors.Join(begun(), old.PowerOff(ctx))
 			}),
-			step("the other host is primary", func(ctx context.Context) error {
+			step("it is fenced, and the other host is primary", func(ctx context.Context) error {
+				if err := s.awaitFenced(ctx, old); err != nil {
+					return err
+				}
 				_, err := c.AwaitPrimary(ctx, c.Other(old))
 				return err
 			}),
