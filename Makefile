@@ -11,6 +11,7 @@ MANDIR       ?= $(PREFIX)/share/man
 SYSCONFDIR   ?= /etc
 INSTALL      ?= install
 TREE         ?= $(CURDIR)/build/tree
+FAILURES     := test/e2e/evidence/failures.txt
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The podman bindings need these to build without the C libraries of gpgme,
@@ -76,7 +77,9 @@ simulate: ## search in simulated clusters for as long as you like (DURATION=1h)
 	$(GO) test -count 1 -timeout 0 -v -run TestRandomFaults ./test/sim -sim.duration $(or $(DURATION),1h)
 
 e2e: tree lab ## the scenarios, on real hosts
-	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/
+	rm -f $(FAILURES)
+	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/ || \
+		{ status=$$?; echo 'what failed:'; cat $(FAILURES) || echo 'see above'; exit $$status; }
 
 results: setup tree lab ## measure: every event five times, summarised in test/e2e/RESULTS.md
 	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 6h -v -run TestScenarios ./test/e2e/ -rounds 5 -report RESULTS.md

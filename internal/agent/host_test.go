@@ -177,6 +177,11 @@ func (s *fakeSystemd) is(unit, active string) {
 	s.states[unit] = units.State{LoadState: "loaded", ActiveState: active}
 }
 
+// killed is how systemd sees a unit whose main process got SIGKILL.
+func (s *fakeSystemd) killed(unit string) {
+	s.states[unit] = units.State{LoadState: "loaded", ActiveState: "failed", SubState: "failed", Result: "signal"}
+}
+
 // codeOf is the exit code that the answer of an action amounts to.
 func codeOf(code ocf.Code, err error) ocf.Code {
 	var coded *ocf.Error

@@ -89,10 +89,15 @@ func (a *Agent) watch(ctx context.Context, i config.Instance) error {
 	return nil
 }
 
+// activations is how often a start tries, where the activation was killed. A
+// start that fails is final to Pacemaker (start-failure-is-fatal): the database
+// would stay down on this node until somebody cleans up.
+const activations = 3
+
 // awaitTakeover waits until the activation has looked at everything that can
 // be wrong and gone to work.
 func (a *Agent) awaitTakeover(ctx context.Context, i config.Instance) error {
-	for {
+	for tried := 1; ; {
 		var p control.Progress
 		err := control.ReadJSON(config.ProgressFile(i.Name), &p)
 		switch {
@@ -108,7 +113,14 @@ func (a *Agent) awaitTakeover(ctx context.Context, i config.Instance) error {
 			return err
 		}
 		if state.Stopped() && state.Job == 0 {
-			return a.whyDown(i, state)
+			if !state.Killed() || tried == activations {
+				return a.whyDown(i, state)
+			}
+			tried++
+			a.Log.Warn("the start was killed, trying again", "unit", units.Database(i.Name), "state", state.String(), "attempt", tried)
+			if err := a.activate(ctx, i, control.IntentRun); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -62,6 +62,30 @@ func TestStartOfWhatRunsIsDone(t *testing.T) {
 	}
 }
 
+func TestStartOutlivesADeathOfTheActivation(t *testing.T) {
+	h := newHost(t)
+	unit, begun := units.Database(h.instance.Name), 0
+	h.systemd.activate = func() {
+		if h.systemd.jobs[len(h.systemd.jobs)-1] != "start "+unit {
+			return
+		}
+		if begun++; begun < activations {
+			h.systemd.killed(unit)
+		} else {
+			h.report(control.Progress{Phase: control.PhaseStarting})
+		}
+	}
+	if code, err := h.Start(t.Context(), h.request("start")); code != ocf.Success || err != nil {
+		t.Fatalf("%v, %v", code, err)
+	}
+	if begun != activations {
+		t.Errorf("%d activations", begun)
+	}
+	if _, err := os.Stat(config.Ticket(h.instance.Name)); err != nil {
+		t.Errorf("without a ticket the next activation does not start anything: %v", err)
+	}
+}
+
 func TestStartThatFails(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -75,6 +99,9 @@ func TestStartThatFails(t *testing.T) {
 		{"where the unit goes down without a word", func(h *host) {
 			h.systemd.is(units.Database(h.instance.Name), "failed")
 		}, ocf.ErrGeneric, "journalctl -u pgtwin@"},
+		{"where the activation is killed again and again", func(h *host) {
+			h.systemd.killed(units.Database(h.instance.Name))
+		}, ocf.ErrGeneric, "result: signal"},
 		{"where the activation never gets to work", func(h *host) {
 			h.report(control.Progress{Phase: control.PhaseChecking})
 		}, ocf.ErrGeneric, "waited for pgtwin@"},

@@ -132,7 +132,7 @@ func replaceData(a Arrival) Plan {
 	case a.Primary == nil:
 		return plan(Wait, "%s, from which to clone, does not answer", a.Epoch.Node)
 	case a.Primary.System != a.Epoch.System:
-		return plan(Refuse, "the server on %s belongs to another cluster: system identifier %d, recorded is %d", a.Epoch.Node, a.Primary.System, a.Epoch.System)
+		return foreign(a)
 	case a.Unsound:
 		return plan(Clone, "a rewind or clone of the data directory was not finished")
 	}
@@ -142,7 +142,7 @@ func replaceData(a Arrival) Plan {
 // rejoinPrimary compares our end with the history of the primary.
 func rejoinPrimary(a Arrival, p Upstream) Plan {
 	if p.System != a.Epoch.System {
-		return plan(Refuse, "the server on %s belongs to another cluster: system identifier %d, recorded is %d", a.Epoch.Node, p.System, a.Epoch.System)
+		return foreign(a)
 	}
 	left, ancestor := p.History.LeftAt(a.Timeline)
 	switch {
@@ -164,6 +164,14 @@ func rejoinPrimary(a Arrival, p Upstream) Plan {
 		return rewind(p, "at %s, ahead of %s at %s", a.Position, a.Epoch.Node, p.Position)
 	}
 	return plan(Start, "the data are part of the history of %s", a.Epoch.Node)
+}
+
+// foreign is for a server that answers in the primary's place and is another
+// cluster's. What is wrong is wrong there, and may be over soon: a refused start
+// would be final to Pacemaker.
+func foreign(a Arrival) Plan {
+	return plan(Wait, "the server that answers for %s belongs to another cluster (system identifier %d, recorded is %d): it must be stopped, and %[1]s started",
+		a.Epoch.Node, a.Primary.System, a.Epoch.System)
 }
 
 func rewind(p Upstream, format string, a ...any) Plan {

@@ -93,6 +93,20 @@ func (a *Activation) run(ctx context.Context) error {
 	if err := a.standBack(ctx); err != nil {
 		return err
 	}
+	for attempt := 1; ; attempt++ {
+		err := a.bringUp(ctx)
+		if !errors.Is(err, runtime.ErrInterrupted) || ctx.Err() != nil || attempt == attempts {
+			return err
+		}
+		a.Log.Warn("beginning anew: "+err.Error(), "attempt", attempt)
+	}
+}
+
+// attempts is how often an activation begins, where the service by which
+// containers are run ends under it: to Pacemaker a start that fails is final.
+const attempts = 3
+
+func (a *Activation) bringUp(ctx context.Context) error {
 	if err := a.check(ctx); err != nil {
 		return err
 	}

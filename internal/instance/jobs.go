@@ -148,6 +148,10 @@ func (a *Activation) removeJob(ctx context.Context) error {
 
 // job runs one of PostgreSQL's programs and shows its progress.
 func (a *Activation) job(ctx context.Context, argv []string, dir string) error {
+	// A job that could not be ended may still be working on the data.
+	if err := a.removeJob(ctx); err != nil {
+		return fmt.Errorf("cannot end the job before %s: %w", argv[0], err)
+	}
 	spec := a.spec(a.jobName(), argv)
 	if dir != a.Instance.PGData {
 		spec.Mounts = append(spec.Mounts, runtime.Mount{Source: dir, Target: dir})

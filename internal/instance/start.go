@@ -43,7 +43,7 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	}
 	started, err := a.runtime.Start(ctx, spec)
 	if err != nil {
-		return fmt.Errorf("cannot start PostgreSQL: %w", err)
+		return fmt.Errorf("cannot start PostgreSQL: %w", errors.Join(err, a.abandon(ctx)))
 	}
 	if err := a.awaitReady(ctx, started); err != nil {
 		return errors.Join(err, a.abandon(ctx))

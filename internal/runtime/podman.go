@@ -68,7 +68,7 @@ func (p *Podman) Image(ctx context.Context, name string) (Image, error) {
 		return Image{}, err
 	}
 	image, _, err := podmanImage(v.with(ctx), name)
-	return image, err
+	return image, v.interrupted(err)
 }
 
 // podmanImage inspects an image; env is the image's environment.
@@ -93,7 +93,7 @@ func podmanImage(ctx context.Context, name string) (image Image, env []string, e
 }
 
 // Start implements Runtime.
-func (p *Podman) Start(ctx context.Context, s Spec) (Started, error) {
+func (p *Podman) Start(ctx context.Context, s Spec) (started Started, err error) {
 	v, err := p.service(ctx)
 	if err != nil {
 		return Started{}, err
@@ -101,6 +101,7 @@ func (p *Podman) Start(ctx context.Context, s Spec) (Started, error) {
 	// Started in mode split, the service and we ourselves have moved one group
 	// down: what it would start next would nest below that.
 	defer p.Close()
+	defer func() { err = v.interrupted(err) }()
 	id, err := p.launch(v.with(ctx), s, databasePlacement(controlGroups(cgroupRoot), s.Slice))
 	if err != nil {
 		return Started{}, fmt.Errorf("cannot start %s in container %s: %w", s.Argv[0], s.Name, err)
@@ -114,7 +115,7 @@ func (p *Podman) Start(ctx context.Context, s Spec) (Started, error) {
 	default:
 		return Started{PID: c.State.Pid, MainPID: c.State.ConmonPid}, nil
 	}
-	return Started{}, errors.Join(err, p.discard(ctx, v, id))
+	return Started{}, errors.Join(err, p.discard(ctx, s.Name))
 }
 
 // launch creates and starts a container in the first placement that the OCI
@@ -160,12 +161,13 @@ func (p *Podman) Run(ctx context.Context, s Spec, output io.Writer) (exit int, e
 	if err != nil {
 		return 0, err
 	}
+	// The container comes first: what it writes is copied until its end.
 	defer v.stop()
+	defer func() { err = errors.Join(err, p.discard(ctx, s.Name)) }()
 	id, err := p.launch(v.with(ctx), s, jobPlacements(controlGroups(cgroupRoot), s.Slice)...)
 	if err != nil {
 		return 0, fmt.Errorf("cannot run %s in container %s: %w", s.Argv[0], s.Name, err)
 	}
-	defer func() { err = errors.Join(err, p.discard(ctx, v, id)) }()
 	exit, err = waitPodman(v.with(ctx), id)
 	if err != nil {
 		return 0, fmt.Errorf("cannot finish %s in container %s: %w", s.Argv[0], s.Name, err)
@@ -173,11 +175,12 @@ func (p *Podman) Run(ctx context.Context, s Spec, output io.Writer) (exit int, e
 	return exit, nil
 }
 
-// discard removes a container even when the caller's context has ended.
-func (p *Podman) discard(ctx context.Context, v *podmanService, id string) error {
+// discard removes a container even when the caller's context has ended, or the
+// service that has started it.
+func (p *Podman) discard(ctx context.Context, name string) error {
 	cleanup, cancel := outliving(ctx)
 	defer cancel()
-	return removePodman(v.with(cleanup), id)
+	return p.Remove(cleanup, name)
 }
 
 // Wait implements Runtime.
@@ -203,11 +206,12 @@ func waitPodman(ctx context.Context, id string) (int, error) {
 }
 
 // Remove implements Runtime.
-func (p *Podman) Remove(ctx context.Context, name string) error {
+func (p *Podman) Remove(ctx context.Context, name string) (err error) {
 	v, err := p.service(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { err = v.interrupted(err) }()
 	c, err := containers.Inspect(v.with(ctx), name, nil)
 	// podman also takes the beginning of an ID for a name, and "db" is one.
 	if podmanMissing(err) || err == nil && c.Name != name {

@@ -90,7 +90,7 @@ func (v *podmanService) connect(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-v.done:
-			return fmt.Errorf("it ended early: %w", errors.Join(v.err, err))
+			return fmt.Errorf("%w: %w", ErrInterrupted, errors.Join(v.err, err))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -113,6 +113,23 @@ func (v *podmanService) alive() bool {
 		return false
 	default:
 		return true
+	}
+}
+
+// reapTime is more than the time from the end of a process, which its peers
+// see at once, until it is reaped.
+const reapTime = 100 * time.Millisecond
+
+// interrupted adds to an error of the service that it is due to its end.
+func (v *podmanService) interrupted(err error) error {
+	if err == nil || errors.Is(err, ErrImageMissing) || errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	select {
+	case <-v.done:
+		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	case <-time.After(reapTime):
+		return err
 	}
 }
 

@@ -72,6 +72,9 @@ var (
 	ErrImageMissing = errors.New("the image is not on this host, pull it with pgtwin-helper pull")
 	// ErrNotInstalled says that podman, docker or PostgreSQL is not on this host.
 	ErrNotInstalled = errors.New("not installed")
+	// ErrInterrupted says that the service by which containers are run ended in
+	// the midst of it. What was asked for may have been begun.
+	ErrInterrupted = errors.New("the container service has ended")
 )
 
 // A Runtime runs programs in one of the three ways. Its methods may be called

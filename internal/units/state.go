@@ -42,6 +42,12 @@ func (s State) Running() bool {
 // says nothing of processes that were left behind: see CgroupProcesses.
 func (s State) Stopped() bool { return s.ActiveState == "inactive" || s.ActiveState == "failed" }
 
+// Killed says whether the last run was ended by a signal that the service did
+// not answer itself: SIGKILL, a fault of its own, or the lack of memory.
+func (s State) Killed() bool {
+	return s.Result == "signal" || s.Result == "core-dump" || s.Result == "oom-kill"
+}
+
 // String is the state in the words of `systemctl status`.
 func (s State) String() string {
 	if s.LoadState != "loaded" {

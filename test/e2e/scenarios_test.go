@@ -74,8 +74,8 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-// rounds is for measurements: how often each event is played.
-var rounds = flag.Int("rounds", 1, "play each event this often")
+// rounds is for measurements, and to find what happens seldom: how often everything but the cold start is played.
+var rounds = flag.Int("rounds", 1, "play each scenario this often, but the cold start")
 
 // report is for measurements, too: where a summary is written.
 var report = flag.String("report", "", "write what the clients saw to this file")
@@ -99,6 +99,7 @@ func faults() []story {
 		event.StandbyPoweredOff, event.StandbyRebooted, whether(true, event.BothPoweredOff), whether(false, event.BothPoweredOff),
 		event.ClusterRestarted, whether(true, event.PacemakerKilled), whether(false, event.PacemakerKilled),
 		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.PromotionKilled,
+		event.DemotionKilled, event.StopKilled, event.HelperKilled, event.PodmanKilled, event.PodmanKilledInRewind, event.SystemPodmanKilled,
 	}
 }
 
@@ -108,7 +109,7 @@ func (s *stage) events(stories ...story) []event.Result {
 	for _, tell := range stories {
 		for range *rounds {
 			e := tell(s.cluster)
-			s.play(scenario{e.Name, func(s *scene) {
+			s.once(scenario{e.Name, func(s *scene) {
 				result, err := event.Run(s.Context(), s.c, e, s)
 				results = append(results, result)
 				if err != nil {
@@ -169,14 +170,29 @@ func newStage(t *testing.T, o cluster.Options) *stage {
 	})
 	c, err := cluster.Up(ctx, o)
 	if err != nil {
+		note(t, err.Error())
 		t.Fatal(err)
 	}
 	return &stage{T: t, cluster: c}
 }
 
-// play puts the cluster to rest, plays a scenario and collects the evidence when it fails. When the cluster does not come to
-// rest, there is no sense in going on.
+// begin is the name of the scenario that comes first and once.
+const begin = "cold start"
+
+// play plays a scenario as often as is asked for.
 func (s *stage) play(sc scenario) {
+	if sc.name == begin {
+		s.once(sc)
+		return
+	}
+	for range *rounds {
+		s.once(sc)
+	}
+}
+
+// once puts the cluster to rest, plays a scenario and collects the evidence when it fails. When the cluster does not come to
+// rest, there is no sense in going on.
+func (s *stage) once(sc scenario) {
 	s.Run(sc.name, func(t *testing.T) {
 		scene := &scene{T: t, c: s.cluster}
 		t.Cleanup(func() {
@@ -184,7 +200,7 @@ func (s *stage) play(sc scenario) {
 				scene.collect()
 			}
 		})
-		if sc.name != "cold start" {
+		if sc.name != begin {
 			s.prepare(scene)
 		}
 		sc.play(scene)
@@ -208,7 +224,8 @@ func (s *stage) prepare(scene *scene) {
 // scene is one scenario being played.
 type scene struct {
 	*testing.T
-	c *cluster.Cluster
+	c     *cluster.Cluster
+	noted bool // the failure is on the list
 }
 
 // Step and Progress make a scene an event.Observer.
@@ -247,6 +264,9 @@ func (s *scene) hosts() (primary, standby *lab.Host) {
 }
 
 func (s *scene) collect() {
+	if !s.noted {
+		s.note("see the output")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), evidenceTime)
 	defer cancel()
 	dir := filepath.Join("evidence", filepath.FromSlash(strings.TrimPrefix(s.Name(), "TestScenarios/")))

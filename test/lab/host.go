@@ -21,6 +21,7 @@ import (
 type Host struct {
 	name   string
 	number int // from 1; also the cluster's node id
+	base   string
 	rootfs string
 }
 
@@ -29,6 +30,9 @@ func (h *Host) Name() string { return h.name }
 
 // Addr returns the host's IP address.
 func (h *Host) Addr() string { return hostIP(h.number) }
+
+// PostgreSQL returns the major version of the host's PostgreSQL, in its packages and in its image.
+func (h *Host) PostgreSQL() string { return PostgreSQL(h.base) }
 
 // Running says whether the host has power: a frozen or cut host is running.
 func (h *Host) Running() bool {

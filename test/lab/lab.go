@@ -171,7 +171,7 @@ func (l *Lab) each(f func(*Host) error) error {
 func newLab(s state) *Lab {
 	l := &Lab{state: s}
 	for i, name := range s.Names {
-		l.hosts = append(l.hosts, &Host{name: name, number: i + 1, rootfs: s.RootFS})
+		l.hosts = append(l.hosts, &Host{name: name, number: i + 1, base: s.Base, rootfs: s.RootFS})
 	}
 	return l
 }

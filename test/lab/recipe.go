@@ -21,11 +21,24 @@ type recipe struct {
 	Files      map[string]string // configuration, path to text
 }
 
+// PostgreSQL returns the major version that a Debian release has, in the hosts' packages and in their image; "" is the
+// lab's own choice of a release.
+func PostgreSQL(base string) string {
+	switch base {
+	case "", "trixie":
+		return "17"
+	case "bookworm":
+		return "15"
+	}
+	return ""
+}
+
 func recipeFor(base string) (recipe, error) {
 	r := recipe{
-		Version:  2,
-		Base:     base,
-		Packages: commonPackages(),
+		Version:    2,
+		Base:       base,
+		PostgreSQL: PostgreSQL(base),
+		Packages:   commonPackages(),
 		// corosync and pacemaker come back by themselves after a power-off; nothing else starts that
 		// a test has not asked for or that takes processor time from it.
 		Enabled: []string{"corosync.service", "pacemaker.service"},
@@ -45,11 +58,9 @@ func recipeFor(base string) (recipe, error) {
 	}
 	switch base {
 	case "trixie":
-		r.PostgreSQL = "17"
 		r.Packages = append(r.Packages, "docker-cli")
 	case "bookworm":
 		r.Packages = append(r.Packages, "runc")
-		r.PostgreSQL = "15"
 		// This crun always raises a limit for its cgroup program, which takes a right that root on a
 		// machine in a sandbox may lack; and this podman prefers a network plugin that is not installed.
 		r.Files["/etc/containers/containers.conf"] += "runtime = \"runc\"\n\n[network]\nnetwork_backend = \"netavark\"\n"

@@ -84,12 +84,12 @@ func (c *Cluster) AwaitStandby(ctx context.Context, h *lab.Host) error {
 		if err != nil {
 			return err
 		}
-		return inSync(standby, other)
+		return Complete(standby, other)
 	})
 }
 
-// inSync says what is missing to a standby that could take over without a loss.
-func inSync(standby, primary control.State) error {
+// Complete says what is missing to a standby that could take over without a loss.
+func Complete(standby, primary control.State) error {
 	switch {
 	case primary.Role != ha.Primary:
 		return fmt.Errorf("%s is %s, not primary", primary.Node, primary.Role)
@@ -135,7 +135,7 @@ func (c *Cluster) InSync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return inSync(standby, active)
+	return Complete(standby, active)
 }
 
 // AwaitReplayed returns when the standby shows every row that the primary has now.

@@ -36,6 +36,7 @@ type Options struct {
 	Containers  bool      // container_mode
 	Runtime     string    // container_runtime; "" leaves it to pgtwin, which takes podman
 	Notify      bool      // the clone has notify=true
+	Base        string    // Debian release of the hosts; "" is the lab's own choice, with PostgreSQL 17
 	Preferences bool      // location constraints for the promoted role: h1 before h2
 	Tree        string    // the tree that the hosts are installed from; see Tree
 	Log         io.Writer // progress, a line per step; may be nil
@@ -52,7 +53,7 @@ type Cluster struct {
 // Up boots the hosts, installs them and gives them what the administrator provides: the passfile and pgtwin.toml.
 // The database is not configured yet.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
-	l, err := lab.Up(ctx, lab.Options{Install: o.Tree, Log: o.Log})
+	l, err := lab.Up(ctx, lab.Options{Base: o.Base, Install: o.Tree, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +95,8 @@ func (c *Cluster) Mode() string {
 	switch {
 	case c.options.Runtime != "":
 		return c.options.Runtime
+	case c.options.Base != "":
+		return "containers, PostgreSQL " + lab.PostgreSQL(c.options.Base)
 	case c.options.Containers:
 		return "containers"
 	}

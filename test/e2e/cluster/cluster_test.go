@@ -24,6 +24,8 @@ func TestConfiguration(t *testing.T) {
 			[]string{`container_mode="true"`, " notify=true ", `vip="10.77.0.100"`}, []string{"pg_bindir", "\nlocation"}},
 		{"host packages", Options{},
 			[]string{`container_mode="false"`, " notify=false ", `pg_bindir="/usr/lib/postgresql/17/bin"`}, []string{"\nlocation"}},
+		{"an older release", Options{Containers: true, Base: "bookworm"},
+			[]string{`pg_major_version="15"`, `container_image="localhost/postgres:15"`}, []string{"17"}},
 		{"preferences as users have them", Options{Preferences: true},
 			[]string{"location prefer-h1 postgres-clone role=Promoted 100: h1\n"}, nil},
 	}
@@ -139,7 +141,7 @@ func TestInSync(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			standby, primary := good()
 			tt.spoil(&standby, &primary)
-			err := inSync(standby, primary)
+			err := Complete(standby, primary)
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

@@ -11,10 +11,10 @@ import (
 // configuration is what users of the agent load today, in crmsh's syntax.
 var configuration = template.Must(template.New("crm").Parse(`
 primitive postgres-db ocf:heartbeat:pgtwin \
-	params pgdata="/var/lib/pgsql/data" container_mode="{{.Containers}}" pg_major_version="17" \
-		container_name="postgres-ha" container_image="localhost/postgres:17" rep_mode="sync" node_list="h1 h2" \
+	params pgdata="/var/lib/pgsql/data" container_mode="{{.Containers}}" pg_major_version="{{.Major}}" \
+		container_name="postgres-ha" container_image="localhost/postgres:{{.Major}}" rep_mode="sync" node_list="h1 h2" \
 		pgpassfile="/var/lib/pgsql/.pgpass" vip="{{.VIP}}" slot_name="ha_slot"
-		{{- if not .Containers}} pg_bindir="/usr/lib/postgresql/17/bin"{{end}}
+		{{- if not .Containers}} pg_bindir="/usr/lib/postgresql/{{.Major}}/bin"{{end}}
 		{{- with .Runtime}} container_runtime="{{.}}"{{end}} \
 	op start timeout=120 interval=0 \
 	op stop timeout=120 interval=0 \
@@ -42,8 +42,8 @@ func Configuration(o Options) string {
 	var b bytes.Buffer
 	values := struct {
 		Options
-		VIP string
-	}{o, lab.VirtualIP}
+		VIP, Major string
+	}{o, lab.VirtualIP, lab.PostgreSQL(o.Base)}
 	if err := configuration.Execute(&b, values); err != nil {
 		panic(err) // the template is a constant and a buffer takes everything
 	}

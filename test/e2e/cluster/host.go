@@ -21,9 +21,12 @@ import (
 const stale = 5 * time.Second
 
 // Status is what the supervisor on a host says. An old state is an error.
-func Status(ctx context.Context, h *lab.Host) (control.State, error) {
+func Status(ctx context.Context, h *lab.Host) (control.State, error) { return StatusOf(h, Instance) }
+
+// StatusOf is Status for another instance of the host.
+func StatusOf(h *lab.Host, instance string) (control.State, error) {
 	var st control.State
-	out, err := h.ReadFile(config.StatusFile(Instance))
+	out, err := h.ReadFile(config.StatusFile(instance))
 	if err != nil {
 		return st, err
 	}
@@ -51,10 +54,18 @@ func (c *Cluster) Primary(ctx context.Context) (*lab.Host, error) {
 
 // SQL runs statements as the administrator does on the host, and returns what psql prints, unadorned.
 func SQL(ctx context.Context, h *lab.Host, statements string) (string, error) {
-	out, err := h.RunInput(ctx, statements, BinDir+"/psql", "-h", "/run/postgresql", "-U", "postgres",
+	return SQLAt(ctx, h, 5432, statements)
+}
+
+// SQLAt is SQL for the server on another port of the host.
+func SQLAt(ctx context.Context, h *lab.Host, port int, statements string) (string, error) {
+	out, err := h.RunInput(ctx, statements, Programs(h)+"/psql", "-h", "/run/postgresql", "-p", strconv.Itoa(port), "-U", "postgres",
 		"--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "postgres")
 	return strings.TrimSpace(out), err
 }
+
+// Programs is where the host's package has PostgreSQL's programs.
+func Programs(h *lab.Host) string { return "/usr/lib/postgresql/" + h.PostgreSQL() + "/bin" }
 
 // Write writes a file on a host; the text is in no command line.
 func Write(ctx context.Context, h *lab.Host, path, owner string, mode fs.FileMode, text string) error {

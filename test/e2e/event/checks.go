@@ -66,7 +66,7 @@ func sameRows(ctx context.Context, primary, standby *lab.Host) error {
 }
 
 func controlFile(ctx context.Context, h *lab.Host, want string) error {
-	out, err := h.Run(ctx, cluster.BinDir+"/pg_controldata", cluster.DataDir)
+	out, err := h.Run(ctx, cluster.Programs(h)+"/pg_controldata", cluster.DataDir)
 	if err != nil {
 		return err
 	}

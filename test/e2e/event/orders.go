@@ -88,12 +88,11 @@ func PromotionKilled(c *cluster.Cluster) Event {
 	var old *lab.Host
 	return Event{Name: "agent killed during a promotion", Limit: 60 * time.Second, Steps: []Step{
 		{Text: "the promoted role is ordered onto the other host, where the agent is killed", Do: onPrimary(c, &old, func(ctx context.Context, h *lab.Host) error {
-			const lurk = "until pkill -KILL --full 'heartbeat/pgtwin promot[e]'; do sleep 0.01; done"
-			killer := c.Other(h).Command(ctx, "sh", "-c", lurk)
-			if err := killer.Start(); err != nil {
+			killed, err := Lurk(ctx, c.Other(h), strike(agentPromotes))
+			if err != nil {
 				return err
 			}
-			return errors.Join(c.Move(ctx, c.Other(h)), killer.Wait())
+			return errors.Join(c.Move(ctx, c.Other(h)), killed())
 		})},
 		{Text: "there are a primary and a standby in sync", Do: func(ctx context.Context) error {
 			if err := c.Clear(ctx); err != nil {
