@@ -42,6 +42,8 @@ func (a *Activation) withData(t *testing.T) {
 const (
 	controlSystem = 0  // the system identifier in the control file
 	controlState  = 16 // DBState, and the padding after it
+	// data_checksum_version, and a byte of what follows it
+	controlChecksums = 252
 )
 
 func TestPrepare(t *testing.T) {
@@ -62,12 +64,17 @@ func TestPrepare(t *testing.T) {
 		{"a primary that crashed is rewound", recorded, func(t *testing.T, a *Activation, _ *programs) {
 			a.withData(t)
 			patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
-		}, []string{"pg_rewind"}, false},
+		}, []string{"pg_waldump", "pg_rewind"}, false},
 		{"where the rewind fails it is cloned, and the old data are kept", recorded, func(t *testing.T, a *Activation, p *programs) {
 			a.withData(t)
 			patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
 			p.fail = "pg_rewind"
-		}, []string{"pg_rewind", "pg_basebackup", "pg_verifybackup"}, true},
+		}, []string{"pg_waldump", "pg_rewind", "pg_basebackup", "pg_verifybackup"}, true},
+		{"data that pg_rewind would refuse are cloned, and what they lose is read first", recorded, func(t *testing.T, a *Activation, _ *programs) {
+			a.withData(t)
+			patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
+			patchControl(t, a.Instance.PGData, controlChecksums, 0)
+		}, []string{"pg_waldump", "pg_basebackup", "pg_verifybackup"}, true},
 		{"what was begun before a crash is cloned, never started", recorded, func(t *testing.T, a *Activation, _ *programs) {
 			a.withData(t)
 			must(t, storage.Mark(config.MarkerFile(a.Instance.Name), "rewind"))

@@ -48,6 +48,8 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.awaitReady(ctx, started); err != nil {
 		return errors.Join(err, a.abandon(ctx))
 	}
+	a.nameLost(ctx)
+	a.noteRejoin(arrival)
 	return a.handOver(ctx, started)
 }
 

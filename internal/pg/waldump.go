@@ -264,3 +264,22 @@ func SegmentStart(name string, size int64) (ha.LSN, bool) {
 	number, ok := segmentNumber(name, size)
 	return ha.LSN(number * uint64(size)), ok
 }
+
+// Add counts what another reading has found as well.
+func (r *WALReading) Add(o *WALReading) {
+	r.End = max(r.End, o.End)
+	r.Commits += o.Commits
+	r.Prepared += o.Prepared
+	if r.FirstCommit.IsZero() || !o.FirstCommit.IsZero() && o.FirstCommit.Before(r.FirstCommit) {
+		r.FirstCommit = o.FirstCommit
+	}
+	if o.LastCommit.After(r.LastCommit) {
+		r.LastCommit = o.LastCommit
+	}
+	for relation, n := range o.Records {
+		r.Records = put(r.Records, relation, r.Records[relation]+n)
+	}
+	for relation := range o.Made {
+		r.Made = put(r.Made, relation, true)
+	}
+}
