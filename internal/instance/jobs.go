@@ -138,7 +138,7 @@ func (a *Activation) runRewind(ctx context.Context, source string) error {
 		}
 		configFile = ""
 	}
-	return a.job(ctx, pg.Rewind(dir, a.upstream(source), configFile), dir)
+	return a.job(ctx, pg.Rewind(dir, a.upstream(source), configFile, a.hasArchive(ctx, configFile)), dir)
 }
 
 // jobName is the container of a job, told from the database's own.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,9 @@ func TestPrepare(t *testing.T) {
 			}
 			if !arrival.Data || arrival.System != systemOf(t, template) {
 				t.Errorf("arrived with %+v", arrival)
+			}
+			if programs.fail == "pg_rewind" && !strings.Contains(a.plan.Why, "the rewind failed: pg_rewind failed with status 1: pg_rewind: error: of the test") {
+				t.Errorf("cloned because %s", a.plan.Why)
 			}
 			if _, marked, err := storage.Marked(config.MarkerFile(a.Instance.Name)); marked || err != nil {
 				t.Errorf("the marker is left: %v", err)
