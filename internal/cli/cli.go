@@ -52,6 +52,6 @@ which is nobody's but the administrator's, is made here (pgtwin promote).`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(statusCommand(), promoteCommand(), versionCommand(), manCommand(), ocfManCommand())
+	cmd.AddCommand(statusCommand(), historyCommand(), promoteCommand(), versionCommand(), manCommand(), ocfManCommand())
 	return cmd
 }

@@ -23,6 +23,7 @@ func TestMainExitStatusAndOutput(t *testing.T) {
 		{"a name that is none", "status ../etc", 2, "", `pgtwin: the name "../etc" does not begin`},
 		{"an output that is none", "status --output yaml", 2, "", "pgtwin: --output is table or json"},
 		{"a command that is none", "demote", 2, "", `pgtwin: unknown command "demote"`},
+		{"the history of a host that is new", "history nosuch", 0, "Nothing has happened yet", ""},
 		{"a promotion of what is not there", "promote nosuch", 2, "", "pgtwin: cannot promote while Pacemaker does not answer"},
 		{"the manual page of the agent", "ocf-man", 0, ".TH OCF_HEARTBEAT_PGTWIN 7", ""},
 		{"shell completion", "completion bash", 0, "bash completion", ""},

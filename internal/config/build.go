@@ -81,6 +81,7 @@ func (s Settings) apply(i *Instance) {
 	i.StopTimeout = time.Duration(s.StopTimeout)
 	i.ShmSize = int64(s.ShmSize)
 	i.WALKeepSize = int64(s.WALKeepSize)
+	i.LostKeep = int64(s.LostKeep)
 	i.SocketDir = path.Clean(s.SocketDir)
 	i.HTTPListen = s.HTTPListen
 	i.LogLevel = s.LogLevel

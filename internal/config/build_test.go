@@ -43,7 +43,7 @@ func TestInstanceOfNothingButDefaults(t *testing.T) {
 		Image:                  "registry.opensuse.org/devel/bci/tumbleweed/containerfile/opensuse/postgres:17.6-158.5",
 		BackupBeforeBasebackup: true, BasebackupTimeout: time.Hour, SlotName: "ha_slot", MaxSlotWALKeepSize: 1024,
 		ReplicationFailureThreshold: 5, MaxPromotionLagBytes: 10 << 20,
-		SyncTimeout: 10 * time.Second, StopTimeout: time.Minute, ShmSize: 1 << 30, WALKeepSize: 1 << 30,
+		SyncTimeout: 10 * time.Second, StopTimeout: time.Minute, ShmSize: 1 << 30, WALKeepSize: 1 << 30, LostKeep: 1 << 30,
 		Addresses: map[string]string{},
 	}
 	if got.Nodes = nil; !reflect.DeepEqual(got, want) {

@@ -48,6 +48,7 @@ type Instance struct {
 	HTTPListen  string            // TCP address of the status service, "" = unix socket only
 	StopTimeout time.Duration     // fast shutdown, then immediate, then SIGKILL within this time
 	WALKeepSize int64             // bytes of WAL kept on every node besides the slots, for pg_rewind
+	LostKeep    int64             // bytes of WAL kept aside of what a rewind or clone discards, 0: none
 	LogLevel    slog.Level        // of pgtwin, not of PostgreSQL
 	Limits      Limits
 }

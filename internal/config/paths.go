@@ -77,6 +77,9 @@ func MountFile(name string) string { return filepath.Join(StateDir(name), "mount
 // EpochFile keeps the latest epoch that this host has seen.
 func EpochFile(name string) string { return filepath.Join(StateDir(name), "epoch") }
 
+// HistoryFile holds control.Events, one a line.
+func HistoryFile(name string) string { return filepath.Join(StateDir(name), "history.jsonl") }
+
 // CrashFile counts the crashes of the database.
 func CrashFile(name string) string { return filepath.Join(StateDir(name), "crashes.json") }
 

@@ -25,6 +25,7 @@ type Settings struct {
 	StopTimeout Duration          `toml:"stop_timeout"`
 	ShmSize     Size              `toml:"shm_size"`
 	WALKeepSize Size              `toml:"wal_keep_size"`
+	LostKeep    Size              `toml:"lost_wal_keep_size"`
 	SocketDir   string            `toml:"socket_dir"`
 	HTTPListen  string            `toml:"http_listen"`
 	LogLevel    slog.Level        `toml:"log_level"`
@@ -43,6 +44,7 @@ func Defaults() Settings {
 		StopTimeout:      Duration(60 * time.Second),
 		ShmSize:          1 << 30,
 		WALKeepSize:      1 << 30,
+		LostKeep:         1 << 30,
 		SocketDir:        "/run/postgresql",
 		LogLevel:         slog.LevelInfo,
 		Addresses:        map[string]string{},

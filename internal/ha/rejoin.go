@@ -23,6 +23,9 @@ type Arrival struct {
 	// checkpoint, for Replaying the end of what was replayed.
 	Timeline Timeline
 	Position LSN
+	// NoRewind is why pg_rewind would refuse to work on the data, "" where it
+	// would not.
+	NoRewind string
 
 	Granted bool          // Pacemaker promotes this node
 	Forced  bool          // the administrator accepts what is lost if it does
@@ -109,7 +112,7 @@ func Rejoin(a Arrival) Plan {
 	if a.Primary == nil {
 		return plan(Wait, "%s, which holds later commits, does not answer", a.Epoch.Node)
 	}
-	return rejoinPrimary(a, *a.Primary)
+	return feasible(a, rejoinPrimary(a, *a.Primary))
 }
 
 func firstStart(a Arrival) Plan {

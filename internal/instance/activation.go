@@ -46,6 +46,9 @@ type Activation struct {
 	credential pg.Credential
 	began      time.Time
 	progress   control.Progress
+	plan       ha.Plan        // by which the data became what is started
+	tail       *tail          // of the WAL that was discarded, and
+	lost       *control.Event // what it had
 }
 
 // New prepares an activation of i; nothing is touched yet.
@@ -268,18 +271,19 @@ func (a *Activation) alone(ctx context.Context) error {
 // prepare works until the data directory can be started.
 func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
 	failures := 0
+	var rewound error // the failure of a rewind
 	for {
 		arrival, err := a.look(ctx)
 		if err != nil {
 			return arrival, err
 		}
-		plan := ha.Rejoin(arrival)
-		if plan.Course == ha.Rewind && failures > 0 {
-			plan = ha.Plan{Course: ha.Clone, Why: "the rewind failed"}
-		}
+		plan := afterRewind(ha.Rejoin(arrival), rewound)
 		switch plan.Course {
 		case ha.Start:
 			a.Log.Info("starting as a standby: "+plan.Why, "timeline", arrival.Timeline, "epoch", arrival.Epoch.Number)
+			if a.plan.Course == "" {
+				a.plan = plan
+			}
 			return arrival, nil
 		case ha.Refuse:
 			return arrival, &Failure{ocf.ErrArgs, errors.New(plan.Why)}
@@ -289,8 +293,12 @@ func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
 			err = a.bootstrap(ctx, plan.Why)
 		case ha.Rewind:
 			err = a.rewind(ctx, arrival, plan.Why)
+			rewound = err
 		case ha.Clone:
 			err = a.clone(ctx, arrival, plan.Why)
+		}
+		if err == nil && plan.Course != ha.Wait {
+			a.plan = plan
 		}
 		if err != nil && ctx.Err() == nil {
 			failures++

@@ -39,6 +39,7 @@ func (a *Activation) clone(ctx context.Context, arrival ha.Arrival, why string) 
 	if err := a.report(control.Progress{Phase: control.PhaseCloning, Detail: detail}); err != nil {
 		return err
 	}
+	a.keepLost(ctx, arrival)
 	ctx, cancel := context.WithTimeoutCause(ctx, a.Instance.BasebackupTimeout,
 		fmt.Errorf("basebackup_timeout (%s) is over", a.Instance.BasebackupTimeout))
 	defer cancel()
@@ -106,6 +107,7 @@ func (a *Activation) rewind(ctx context.Context, arrival ha.Arrival, why string)
 	if err := a.report(control.Progress{Phase: control.PhaseRewinding, Detail: fmt.Sprintf("to %s: %s", source, why)}); err != nil {
 		return err
 	}
+	a.keepLost(ctx, arrival)
 	// pg_rewind starts the server once to recover it, with this configuration.
 	if err := a.configure(ha.Arrival{Epoch: arrival.Epoch}); err != nil {
 		return err
@@ -136,7 +138,7 @@ func (a *Activation) runRewind(ctx context.Context, source string) error {
 		}
 		configFile = ""
 	}
-	return a.job(ctx, pg.Rewind(dir, a.upstream(source), configFile), dir)
+	return a.job(ctx, pg.Rewind(dir, a.upstream(source), configFile, a.hasArchive(ctx, configFile)), dir)
 }
 
 // jobName is the container of a job, told from the database's own.

@@ -108,6 +108,9 @@ func (a *Activation) lookAtData(arrival *ha.Arrival) error {
 	}
 	arrival.System = c.System
 	arrival.Timeline, arrival.Position, arrival.Ended = ending(c)
+	if !c.Checksums && !c.WALLogHints {
+		arrival.NoRewind = "pg_rewind needs data checksums or wal_log_hints, and the data have neither"
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
@@ -154,5 +155,29 @@ func TestOnlyPacemakerStartsTheDatabase(t *testing.T) {
 	}
 	if err := a.takeTicket(); err == nil {
 		t.Error("a ticket was good for two activations")
+	}
+}
+
+func TestRecoveryShowsHowFarItIs(t *testing.T) {
+	c := pg.Control{State: pg.InCrashRecovery, Redo: 0x2000028}
+	standby := pg.Control{State: pg.InArchiveRecovery, Redo: 0x2000028, MinRecovery: 0x5000000}
+	tests := []struct {
+		name   string
+		c      pg.Control
+		at     ha.LSN
+		detail string
+		done   int64
+	}{
+		{"the startup process is seen", c, 0x4000000, "PostgreSQL recovers (in crash recovery) from 0/2000028, is at 0/4000000, 1m5s so far", 0x1FFFFD8},
+		{"it is not", c, 0, "PostgreSQL recovers (in crash recovery) from 0/2000028, 1m5s so far", 0},
+		{"it is in the first segment", c, 0x2000000, "PostgreSQL recovers (in crash recovery) from 0/2000028, 1m5s so far", 0},
+		{"a standby", standby, 0x4000000, "PostgreSQL recovers (in archive recovery) from 0/2000028, is at 0/4000000, takes connections at 0/5000000 at the earliest, 1m5s so far", 0x1FFFFD8},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if detail, done := recovery(test.c, test.at, 65*time.Second); detail != test.detail || done != test.done {
+				t.Errorf("%q, %d", detail, done)
+			}
+		})
 	}
 }

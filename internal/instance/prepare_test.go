@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,8 @@ func (a *Activation) withData(t *testing.T) {
 const (
 	controlSystem = 0  // the system identifier in the control file
 	controlState  = 16 // DBState, and the padding after it
+	// data_checksum_version, and a byte of what follows it
+	controlChecksums = 252
 )
 
 func TestPrepare(t *testing.T) {
@@ -62,12 +65,17 @@ func TestPrepare(t *testing.T) {
 		{"a primary that crashed is rewound", recorded, func(t *testing.T, a *Activation, _ *programs) {
 			a.withData(t)
 			patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
-		}, []string{"pg_rewind"}, false},
+		}, []string{"pg_waldump", "pg_rewind"}, false},
 		{"where the rewind fails it is cloned, and the old data are kept", recorded, func(t *testing.T, a *Activation, p *programs) {
 			a.withData(t)
 			patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
 			p.fail = "pg_rewind"
-		}, []string{"pg_rewind", "pg_basebackup", "pg_verifybackup"}, true},
+		}, []string{"pg_waldump", "pg_rewind", "pg_basebackup", "pg_verifybackup"}, true},
+		{"data that pg_rewind would refuse are cloned, and what they lose is read first", recorded, func(t *testing.T, a *Activation, _ *programs) {
+			a.withData(t)
+			patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
+			patchControl(t, a.Instance.PGData, controlChecksums, 0)
+		}, []string{"pg_waldump", "pg_basebackup", "pg_verifybackup"}, true},
 		{"what was begun before a crash is cloned, never started", recorded, func(t *testing.T, a *Activation, _ *programs) {
 			a.withData(t)
 			must(t, storage.Mark(config.MarkerFile(a.Instance.Name), "rewind"))
@@ -84,6 +92,9 @@ func TestPrepare(t *testing.T) {
 			}
 			if !arrival.Data || arrival.System != systemOf(t, template) {
 				t.Errorf("arrived with %+v", arrival)
+			}
+			if programs.fail == "pg_rewind" && !strings.Contains(a.plan.Why, "the rewind failed: pg_rewind failed with status 1: pg_rewind: error: of the test") {
+				t.Errorf("cloned because %s", a.plan.Why)
 			}
 			if _, marked, err := storage.Marked(config.MarkerFile(a.Instance.Name)); marked || err != nil {
 				t.Errorf("the marker is left: %v", err)

@@ -48,6 +48,8 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.awaitReady(ctx, started); err != nil {
 		return errors.Join(err, a.abandon(ctx))
 	}
+	a.nameLost(ctx)
+	a.noteRejoin(arrival)
 	return a.handOver(ctx, started)
 }
 
@@ -149,7 +151,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 		if !server.Alive() {
 			return fmt.Errorf("PostgreSQL ended while starting: see journalctl -u %s", units.Database(a.Instance.Name))
 		}
-		if tick%100 == 0 {
+		if tick == 100 || tick%500 == 0 {
 			if err := a.reportRecovery(time.Since(began)); err != nil {
 				return err
 			}
@@ -165,10 +167,34 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 // reportRecovery shows how far crash recovery has come.
 func (a *Activation) reportRecovery(lasted time.Duration) error {
 	detail := fmt.Sprintf("PostgreSQL recovers, %s so far", lasted.Round(time.Second))
+	p := control.Progress{Phase: control.PhaseStarting, Detail: detail}
 	if c, err := pg.ReadControl(a.Instance.PGData); err == nil {
-		detail = fmt.Sprintf("PostgreSQL recovers (%s, redo from %s), %s so far", c.State, c.Redo, lasted.Round(time.Second))
+		p.Detail, p.Done = recovery(c, a.replaying(c), lasted)
 	}
-	return a.report(control.Progress{Phase: control.PhaseStarting, Detail: detail})
+	return a.report(p)
+}
+
+// replaying is where the startup process is, 0 where that cannot be seen.
+func (a *Activation) replaying(c pg.Control) ha.LSN {
+	segment, err := postmaster.Recovering(a.Instance.PGData)
+	if err != nil {
+		return 0
+	}
+	at, _ := pg.SegmentStart(segment, c.SegmentSize)
+	return at
+}
+
+// recovery says how far a recovery is, and the bytes that are done.
+func recovery(c pg.Control, at ha.LSN, lasted time.Duration) (detail string, done int64) {
+	detail = fmt.Sprintf("PostgreSQL recovers (%s) from %s", c.State, c.Redo)
+	if at > c.Redo {
+		detail += fmt.Sprintf(", is at %s", at)
+		done = int64(at - c.Redo)
+	}
+	if c.MinRecovery > at && c.MinRecovery > c.Redo {
+		detail += fmt.Sprintf(", takes connections at %s at the earliest", c.MinRecovery)
+	}
+	return fmt.Sprintf("%s, %s so far", detail, lasted.Round(time.Second)), done
 }
 
 func (a *Activation) answers(ctx context.Context) error {

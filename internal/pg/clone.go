@@ -1,6 +1,11 @@
 package pg
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
 
 // The programs below are given as argument vectors without a directory. Run them as the owner of the
 // data directory, with LC_ALL=C where their progress is parsed. None gets -R: it would write a
@@ -30,13 +35,46 @@ func VerifyBackup(dir string) []string {
 // configFile lets its crash recovery find the configuration; "" means the one in the data
 // directory, and is needed below PostgreSQL 15, which has no --config-file: there recover with
 // CrashRecovery first where the server did not stop cleanly.
-func Rewind(pgdata string, source Target, configFile string) []string {
+//
+// fromArchive lets it fetch WAL that is not in the data directory any more by the restore_command of
+// that configuration, without one of which it would refuse.
+func Rewind(pgdata string, source Target, configFile string, fromArchive bool) []string {
 	source.Database = "postgres" // where EnsureReplicationRole makes its grants
 	argv := []string{"pg_rewind", "--target-pgdata=" + pgdata, "--source-server=" + source.Conninfo(), "--progress"}
 	if configFile != "" {
 		argv = append(argv, "--config-file="+configFile)
 	}
+	if fromArchive {
+		argv = append(argv, "--restore-target-wal")
+	}
 	return argv
+}
+
+// RestoreCommand prints the restore_command of a configuration, as pg_rewind asks for it; configFile is
+// as in Rewind.
+func RestoreCommand(pgdata, configFile string) []string {
+	argv := []string{"postgres", "-D", pgdata}
+	if configFile != "" {
+		argv = append(argv, "-c", "config_file="+configFile)
+	}
+	return append(argv, "-C", "restore_command")
+}
+
+// MayRestore says whether the administrator's configuration can have a restore_command: its files say
+// so, or take in others.
+func MayRestore(pgdata string) bool {
+	for _, name := range []string{"postgresql.conf", "postgresql.auto.conf"} {
+		text, err := os.ReadFile(filepath.Join(pgdata, name))
+		if err != nil {
+			continue // one that is not there sets nothing
+		}
+		for line := range strings.Lines(string(text)) {
+			if setting := settingName(line); setting == "restore_command" || strings.HasPrefix(setting, "include") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // CrashRecovery replays what a crashed server left in its WAL and stops, in single-user mode with

@@ -24,7 +24,7 @@ func TestARewoundPrimaryStreamsAgain(t *testing.T) {
 
 	source := b.remote()
 	source.PassFile = a.passfile
-	out := run(t, Rewind(a.data, source, a.conf+"/postgresql.conf"))
+	out := run(t, Rewind(a.data, source, a.conf+"/postgresql.conf", false))
 	if !strings.Contains(out, "servers diverged") {
 		t.Errorf("pg_rewind: %s", out)
 	}
@@ -84,8 +84,9 @@ func TestArguments(t *testing.T) {
 	}{
 		{"base backup", BaseBackup(from, "/d", "s1", "50M"), []string{"pg_basebackup", "--pgdata=/d", "--dbname=" + conn, "--no-password", "--wal-method=stream",
 			"--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress", "--slot=s1", "--max-rate=50M"}},
-		{"rewind", Rewind("/d", from, "/c"), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress", "--config-file=/c"}},
-		{"rewind of PostgreSQL 14", Rewind("/d", from, ""), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress"}},
+		{"rewind", Rewind("/d", from, "/c", false), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress", "--config-file=/c"}},
+		{"rewind of PostgreSQL 14", Rewind("/d", from, "", false), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress"}},
+		{"rewind with an archive", Rewind("/d", from, "/c", true), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress", "--config-file=/c", "--restore-target-wal"}},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, c.got, c.want)

@@ -98,6 +98,7 @@ func replicationSettings(s Settings) []setting {
 		{"recovery_target_timeline", "latest", "A standby follows its primary through promotions."},
 		{"synchronous_standby_names", SynchronousNames(s.Synchronous), "Which standbys a commit waits for: exactly those that may be promoted."},
 		{"wal_keep_size", strconv.Itoa(keep) + "MB", "pg_rewind needs the WAL before the fork, which a crash recovery would recycle."},
+		{"wal_log_hints", "on", "pg_rewind needs it where the data have no checksums; with checksums it changes nothing."},
 		{"max_slot_wal_keep_size", slotKeep, "How much WAL an absent standby may hold on to."},
 		{"wal_retrieve_retry_interval", "200ms", "A promotion that meets a standby between two attempts to connect waits this long; the default is 5s."},
 		{"wal_receiver_timeout", millis, "A standby notices a lost primary within this time; the default is 60s."},

@@ -153,3 +153,17 @@ func (s *server) freezeChildren(postmaster *Process) []Process {
 	}
 	return children
 }
+
+func TestWhatAStartupProcessReplays(t *testing.T) {
+	for title, want := range map[string]string{
+		"postgres: postgres-ha: startup recovering 000000010000000000000003": "000000010000000000000003",
+		"postgres: startup recovering 000000010000000000000003\x00\x00":      "000000010000000000000003",
+		"postgres: startup waiting for 000000010000000000000003":             "",
+		"postgres: postgres-ha: checkpointer ":                               "",
+		"startup recovering 000000010000000000000003":                        "",
+	} {
+		if got := replaying(title); got != want {
+			t.Errorf("%q: %q", title, got)
+		}
+	}
+}

@@ -52,7 +52,8 @@ func (s *Supervisor) require(ctx context.Context, a ha.Action) error {
 		if err := s.refresh(ctx); err != nil {
 			return err
 		}
-		if err := ha.CheckRelax(a, required, s.candidate()); err != nil {
+		// With rep_mode=async a record does not promise that commits wait.
+		if err := ha.CheckRelax(a, required, s.candidate()); err != nil && ha.Mode(s.Instance.RepMode) != ha.Async {
 			return err
 		}
 	}
@@ -174,8 +175,19 @@ func (s *Supervisor) fail(ctx context.Context, a ha.Action) error {
 	return nil
 }
 
+// note adds to the history beside the loop, which does not wait for the disk.
+func (s *Supervisor) note(e control.Event) {
+	e.At = time.Now()
+	s.background.Go(func() {
+		if err := control.Note(config.HistoryFile(s.Instance.Name), e); err != nil {
+			s.Log.Warn(err.Error())
+		}
+	})
+}
+
 func (s *Supervisor) noteCrash(what string) {
 	s.Log.Error(what, "PGTWIN_ROLE", string(s.seen.role))
+	s.note(control.Event{Kind: control.EventCrash, Node: s.Instance.Node, Epoch: s.view.Epoch.Number, Timeline: s.seen.look.Timeline, Why: what})
 	s.crashes = crashes{s.crashes.Count + 1, time.Now()}
 	if err := control.WriteJSON(config.CrashFile(s.Instance.Name), s.crashes, 0o644); err != nil {
 		s.Log.Warn("cannot record the crash", "error", err)

@@ -56,6 +56,7 @@ func (s *Supervisor) know(epoch ha.Epoch) {
 		return
 	}
 	s.latest = epoch
+	s.note(control.Event{Kind: control.EventPromotion, Node: epoch.Node, Epoch: epoch.Number, Timeline: epoch.Timeline, LSN: epoch.Switch})
 	if err := control.WriteEpoch(config.EpochFile(s.Instance.Name), epoch); err != nil {
 		s.Log.Warn("an older copy of the records would not be noticed", "error", err)
 	}
