@@ -13,25 +13,47 @@ import (
 // MountedAt is the mount point of the file system that dir is on, or, while
 // dir is missing, the nearest directory above it.
 func MountedAt(dir string) (string, error) {
+	at, err := mountOf(dir)
+	if err != nil {
+		return "", err
+	}
+	return at.Mountpoint, nil
+}
+
+func mountOf(dir string) (*mountinfo.Info, error) {
 	place, err := filepath.EvalSymlinks(dir)
 	for errors.Is(err, os.ErrNotExist) && dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
 		place, err = filepath.EvalSymlinks(dir)
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot find the file system of %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot find the file system of %s: %w", dir, err)
 	}
 	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(place))
 	if err != nil {
-		return "", fmt.Errorf("cannot find the file system of %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot find the file system of %s: %w", dir, err)
 	}
-	deepest := "/"
+	deepest := &mountinfo.Info{Mountpoint: "/"}
 	for _, m := range mounts {
-		if len(m.Mountpoint) > len(deepest) {
-			deepest = m.Mountpoint
+		// Of several at one place the last one is seen.
+		if len(m.Mountpoint) >= len(deepest.Mountpoint) {
+			deepest = m
 		}
 	}
 	return deepest, nil
+}
+
+// MountPoint says whether something is mounted at dir. A missing directory is
+// none, nor is a btrfs subvolume.
+func MountPoint(dir string) (bool, error) {
+	mounted, err := mountinfo.Mounted(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot look at %s: %w", dir, err)
+	}
+	return mounted, nil
 }
 
 // NoteMount remembers at path where the file system of dir is mounted.
