@@ -35,8 +35,11 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.configure(arrival); err != nil {
 		return err
 	}
-	spec := a.spec(a.Instance.Name, []string{"postgres", "-D", a.Instance.PGData,
+	spec, err := a.spec(a.Instance.Name, []string{"postgres", "-D", a.Instance.PGData,
 		"-c", "config_file=" + config.PostgresConf(a.Instance.Name)})
+	if err != nil {
+		return err
+	}
 	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
 	if err := a.report(control.Progress{Phase: control.PhaseStarting, Detail: "PostgreSQL as a standby"}); err != nil {
 		return err

@@ -26,6 +26,14 @@ func unkept(path string) (dir, mark string) {
 	return path[:at], path[at:]
 }
 
+// Original is the directory of which dir is a kept copy, or else dir itself.
+func Original(dir string) string {
+	if original, _ := unkept(dir); original != "" {
+		return original
+	}
+	return dir
+}
+
 // Kept lists the replaced copies of dir, oldest first.
 func Kept(dir string) ([]string, error) {
 	dir, err := resolve(dir)
@@ -64,8 +72,8 @@ func releaseLinks(dir string) error {
 			return err
 		}
 		for _, l := range links {
-			if dir, _ := unkept(l.Dir); dir != "" {
-				continue
+			if Original(l.Dir) != l.Dir {
+				continue // by now
 			}
 			if err := releaseLink(k, l); err != nil {
 				return err
@@ -150,10 +158,7 @@ func linked(dirs []string) ([]string, error) {
 func originals(dirs []string) []string {
 	var all []string
 	for _, dir := range dirs {
-		if d, _ := unkept(dir); d != "" {
-			dir = d
-		}
-		all = append(all, dir)
+		all = append(all, Original(dir))
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
