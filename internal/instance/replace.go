@@ -27,6 +27,13 @@ func (a *Activation) planClone(ctx context.Context, source string) (storage.Copy
 		return storage.Copy{}, nil, err
 	}
 	for _, t := range extent.Tablespaces {
+		was, err := storage.UnmountedLink(config.MountFile(a.Instance.Name), t.Location)
+		if err != nil {
+			return storage.Copy{}, nil, err
+		}
+		if was != "" {
+			return storage.Copy{}, nil, fmt.Errorf("cannot put a tablespace to %s: %s is not mounted, where it was: mount it", t.Location, was)
+		}
 		links = append(links, storage.Link{Name: storage.Tablespace(t.OID), Dir: t.Location})
 	}
 	c, err := storage.NewCopy(a.Instance.PGData, links)

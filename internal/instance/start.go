@@ -26,7 +26,7 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.noteOrigin(arrival); err != nil {
 		return err
 	}
-	if err := storage.NoteMount(config.MountFile(a.Instance.Name), a.Instance.PGData); err != nil {
+	if err := a.noteMounts(); err != nil {
 		return err
 	}
 	if err := a.readyData(); err != nil {
@@ -52,6 +52,19 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 		return errors.Join(err, a.abandon(ctx))
 	}
 	return a.handOver(ctx, started)
+}
+
+// noteMounts remembers which file systems have the data.
+func (a *Activation) noteMounts() error {
+	links, err := storage.Links(a.Instance.PGData)
+	if err != nil {
+		return err
+	}
+	dirs := []string{a.Instance.PGData}
+	for _, l := range links {
+		dirs = append(dirs, l.Dir)
+	}
+	return storage.NoteMounts(config.MountFile(a.Instance.Name), dirs...)
 }
 
 // noteOrigin keeps, until the first promotion is recorded, whether the data
