@@ -71,7 +71,7 @@ func (d database) replace(t *testing.T, now time.Time) (kept string) {
 	return kept
 }
 
-func TestACopyTakesThePlaceOfEveryDirectory(t *testing.T) {
+func TestSwapKeepsWhatItReplaces(t *testing.T) {
 	d := newDatabase(t)
 	kept := d.replace(t, noon)
 	holds(t, d.data, "new")

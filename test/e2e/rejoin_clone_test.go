@@ -205,12 +205,14 @@ func (r *rejoin) keptWhole(ctx context.Context) error {
 	var kept string
 	err := cluster.Await(ctx, "the replaced data to be shown", func(ctx context.Context) error {
 		st, err := cluster.Status(ctx, r.standby)
-		if err == nil && len(st.Replaced) != 1 {
-			err = fmt.Errorf("it shows %v", st.Replaced)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			kept = st.Replaced[0]
+		if len(st.Replaced) != 1 {
+			return fmt.Errorf("it shows %v", st.Replaced)
 		}
+		kept = st.Replaced[0] // for a moment still the one before
+		_, err = r.standby.Run(ctx, "test", "-e", path.Join(kept, r.old))
 		return err
 	})
 	if err != nil {
@@ -220,7 +222,7 @@ func (r *rejoin) keptWhole(ctx context.Context) error {
 	if err := r.inPlace(ctx, kept, walDir+mark, spaceDir+mark); err != nil {
 		return err
 	}
-	for _, file := range []string{kept + "/" + r.old, kept + "/global/pg_control", spaceDir + mark + "/" + r.old, walDir + mark} {
+	for _, file := range []string{kept + "/global/pg_control", spaceDir + mark + "/" + r.old, walDir + mark} {
 		if _, err := r.standby.Run(ctx, "test", "-e", file); err != nil {
 			return fmt.Errorf("%s is not kept", file)
 		}
