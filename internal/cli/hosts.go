@@ -107,8 +107,8 @@ func describeState(h *Host, st control.State) {
 	if st.Score != 0 {
 		h.Score = &st.Score
 	}
-	if st.Progress != nil {
-		h.Progress = &Progress{st.Progress.Done, st.Progress.Total, st.Progress.Since}
+	if p := st.Progress; p != nil {
+		h.Progress = &Progress{p.Done, p.Total, p.Rate, p.Left().Seconds(), p.Since}
 	}
 	if st.Role == ha.Standby {
 		h.LagBytes, h.LagSeconds = &st.LagBytes, st.LagSeconds
@@ -132,7 +132,7 @@ func stateOf(st control.State) string {
 		return "ended"
 	}
 	if p := st.Progress; p != nil && p.Total > 0 {
-		return fmt.Sprintf("%s %d%%", st.Phase, min(100, p.Done*100/p.Total))
+		return fmt.Sprintf("%s %d%%", st.Phase, p.Percent())
 	}
 	return string(st.Phase)
 }

@@ -41,7 +41,8 @@ type Report struct {
 	Image       string     `json:"image,omitempty"`   // digest or id
 	ImageName   string     `json:"image_name,omitempty"`
 	VirtualIP   *VirtualIP `json:"virtual_ip,omitempty"`
-	Reported    *time.Time `json:"reported"` // when the supervisor of this host last did
+	Replaced    []string   `json:"replaced,omitempty"` // copies of this host's data that are kept
+	Reported    *time.Time `json:"reported"`           // when the supervisor of this host last did
 	Warnings    []string   `json:"warnings"`
 }
 
@@ -79,8 +80,14 @@ type Host struct {
 // Progress is how far long work has come.
 type Progress struct {
 	Done  int64     `json:"done_bytes"`
-	Total int64     `json:"total_bytes,omitempty"` // 0: not known
+	Total int64     `json:"total_bytes,omitempty"`      // 0: not known
+	Rate  int64     `json:"bytes_per_second,omitempty"` // of late; 0: not known
+	Left  float64   `json:"seconds_left,omitempty"`     // at this rate; 0: not known
 	Since time.Time `json:"since,omitzero"`
+}
+
+func (p Progress) amount() string {
+	return control.Progress{Done: p.Done, Total: p.Total, Rate: p.Rate}.Amount()
 }
 
 // newReport makes a report of what could be learnt.
@@ -95,7 +102,7 @@ func newReport(f facts) Report {
 	}
 	if f.state != nil {
 		r.Reported = &f.state.Updated
-		r.Runtime, r.Image = f.state.Runtime, f.state.Image
+		r.Runtime, r.Image, r.Replaced = f.state.Runtime, f.state.Image, f.state.Replaced
 	}
 	r.Resource = f.resourceID()
 	if f.instance != nil {

@@ -107,7 +107,8 @@ func TestStatus(t *testing.T) {
 			*f.state = control.State{
 				Instance: "postgres-ha", Node: "h2", Updated: now, Role: ha.Down, Phase: control.PhaseCloning, Runtime: "podman",
 				Detail: "copying the database from h1", Score: ha.Minus, Quorate: true, Fencing: true, Image: digest,
-				Progress: &control.Progress{Done: 6 << 30, Total: 25 << 30, Since: now.Add(-130 * time.Second)},
+				Replaced: []string{"/var/lib/pgsql/data.replaced-20260101T120000"},
+				Progress: &control.Progress{Done: 6 << 30, Total: 25 << 30, Rate: 48 << 20, Since: now.Add(-130 * time.Second)},
 			}
 			f.view.Nodes[1].InSync, f.view.Nodes[1].Score = 0, ha.Minus
 		}, Degraded},
@@ -268,16 +269,6 @@ func TestExitStatusIsThatOfTheWorstInstance(t *testing.T) {
 				t.Errorf("%v, want %v", got, test.want)
 			}
 		})
-	}
-}
-
-func TestSize(t *testing.T) {
-	for bytes, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 200 << 10: "200 kB", 25 << 30: "25.0 GB", 5 << 50: "5120 TB",
-	} {
-		if got := size(bytes); got != want {
-			t.Errorf("%d: %q, want %q", bytes, got, want)
-		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"pgtwin/internal/control"
 	"pgtwin/internal/ha"
 )
 
@@ -24,6 +25,9 @@ func (r Report) writeTable(out io.Writer, colour bool) error {
 	r.writeHosts(&b)
 	if line := r.runtimeLine(); line != "" {
 		b.WriteString(line + "\n")
+	}
+	if len(r.Replaced) > 0 {
+		b.WriteString("Replaced data kept in " + strings.Join(r.Replaced, ", ") + "\n")
 	}
 	for _, w := range r.Warnings {
 		if colour {
@@ -138,7 +142,7 @@ func (h Host) lag() string {
 	if h.LagBytes == nil {
 		return "-"
 	}
-	return size(*h.LagBytes)
+	return control.Size(*h.LagBytes)
 }
 
 func (h Host) score() string {
@@ -154,18 +158,3 @@ func (h Host) score() string {
 }
 
 func dash(s string) string { return orElse(s, "-") }
-
-// size writes bytes with PostgreSQL's units, which are powers of 1024.
-func size(bytes int64) string {
-	value, unit := float64(bytes), "B"
-	for _, next := range []string{"kB", "MB", "GB", "TB"} {
-		if value < 1024 {
-			break
-		}
-		value, unit = value/1024, next
-	}
-	if unit == "B" || value >= 100 {
-		return fmt.Sprintf("%.0f %s", value, unit)
-	}
-	return fmt.Sprintf("%.1f %s", value, unit)
-}

@@ -217,15 +217,11 @@ func (h Host) doing(now time.Time) string {
 	if p == nil {
 		return text
 	}
-	if p.Total > 0 {
-		text += fmt.Sprintf(" (%s of %s", size(p.Done), size(p.Total))
-	} else {
-		text += " (" + size(p.Done)
-	}
+	text += ", " + p.amount()
 	if !p.Since.IsZero() {
-		text += " in " + now.Sub(p.Since).Round(time.Second).String()
+		text += ", " + now.Sub(p.Since).Round(time.Second).String() + " so far"
 	}
-	return text + ")"
+	return text
 }
 
 // fromAddress is about a virtual IP that does not lead to the primary.

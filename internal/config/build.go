@@ -47,6 +47,9 @@ func Build(p ocf.Params, f File, node, resource string) (Instance, error) {
 	settings := f.For(name)
 	settings.override(p)
 	settings.apply(&i)
+	if !i.BackupBeforeBasebackup {
+		i.KeepReplaced = 0
+	}
 	if node != "" {
 		i.ApplicationName = ApplicationNameOf(i, node)
 	}
@@ -79,6 +82,12 @@ func (s Settings) apply(i *Instance) {
 	i.PassFile = s.PassFile
 	i.SyncTimeout = time.Duration(s.SyncTimeout)
 	i.StopTimeout = time.Duration(s.StopTimeout)
+	i.BasebackupMaxRate = int64(s.BasebackupMaxRate)
+	i.KeepReplaced = s.KeepReplaced
+	i.ContainerDirs = nil
+	for _, dir := range s.ContainerDirs {
+		i.ContainerDirs = append(i.ContainerDirs, path.Clean(dir))
+	}
 	i.ShmSize = int64(s.ShmSize)
 	i.WALKeepSize = int64(s.WALKeepSize)
 	i.LostKeep = int64(s.LostKeep)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func TestInstanceOfNothingButDefaults(t *testing.T) {
 		PGData: "/var/lib/pgsql/data", Port: 5432, User: "postgres", ApplicationName: "n1", RepMode: "sync",
 		BinDir: "/usr/bin", SocketDir: "/run/postgresql", Runtime: "auto",
 		Image:                  "registry.opensuse.org/devel/bci/tumbleweed/containerfile/opensuse/postgres:17.6-158.5",
-		BackupBeforeBasebackup: true, BasebackupTimeout: time.Hour, SlotName: "ha_slot", MaxSlotWALKeepSize: 1024,
+		BackupBeforeBasebackup: true, KeepReplaced: 1, BasebackupTimeout: time.Hour, SlotName: "ha_slot", MaxSlotWALKeepSize: 1024,
 		ReplicationFailureThreshold: 5, MaxPromotionLagBytes: 10 << 20,
 		SyncTimeout: 10 * time.Second, StopTimeout: time.Minute, ShmSize: 1 << 30, WALKeepSize: 1 << 30, LostKeep: 1 << 30,
 		Addresses: map[string]string{},
@@ -201,5 +202,18 @@ func TestPathsStayBelowTheInstance(t *testing.T) {
 	// unix(7): 107 bytes, for the longest name there can be.
 	if n := len(ControlSocket(strings.Repeat("n", 64))); n > 107 {
 		t.Errorf("the control socket's address can have %d bytes", n)
+	}
+}
+
+func TestReplacedCopiesStayWhereTheResourceSaysSo(t *testing.T) {
+	f := file(t, "[defaults]\nkeep_replaced = 3\ncontainer_dirs = [\"/archive/\"]\nbasebackup_max_rate = \"50MB\"")
+	for backup, want := range map[string]int{"true": 3, "false": 0} {
+		i, err := Build(params(t, map[string]string{"backup_before_basebackup": backup}), f, "n1", "postgres")
+		if err != nil || i.KeepReplaced != want {
+			t.Errorf("backup_before_basebackup=%s: %d stay, want %d; %v", backup, i.KeepReplaced, want, err)
+		}
+		if i.BasebackupMaxRate != 50<<20 || !slices.Equal(i.ContainerDirs, []string{"/archive"}) {
+			t.Errorf("rate %d, directories %v", i.BasebackupMaxRate, i.ContainerDirs)
+		}
 	}
 }

@@ -69,6 +69,7 @@ func merge(documents []*document) (File, error) {
 			}
 			settings := f.For(name)
 			settings.Addresses = maps.Clone(settings.Addresses)
+			settings.ContainerDirs = slices.Clone(settings.ContainerDirs)
 			wrong = append(wrong, doc.decode(&settings, "instance", name))
 			f.Instances[name] = settings
 		}

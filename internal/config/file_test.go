@@ -62,8 +62,10 @@ func TestPrecedenceOfFilesAndTables(t *testing.T) {
 		[defaults]
 		stop_timeout = "12s"
 		sync_timeout = "3s"
+		container_dirs = ["/archive", "/spaces"]
 		[instance.a]
 		shm_size = "1GiB"
+		container_dirs = ["/own/"]
 		[instance.a.limits]
 		TasksMax = "500"`)...)
 	if err != nil {
@@ -77,6 +79,8 @@ func TestPrecedenceOfFilesAndTables(t *testing.T) {
 		{"a later file overrides [defaults]", other.SyncTimeout, Duration(3 * time.Second)},
 		{"an instance's table overrides later [defaults]", a.SyncTimeout, Duration(2 * time.Second)},
 		{"an instance inherits the merged [defaults]", a.StopTimeout, Duration(12 * time.Second)},
+		{"an instance's list replaces the one of [defaults]", a.ContainerDirs, []string{"/own/"}},
+		{"and leaves that as it is", other.ContainerDirs, []string{"/archive", "/spaces"}},
 		{"a later file adds to an instance's table", a.ShmSize, Size(1 << 30)},
 		{"keys absent from the later file stay", other.ShmSize, Size(64 << 20)},
 		{"limits are merged key by key", a.Limits, Limits{MemoryMax: "1G", TasksMax: "500"}},
@@ -117,6 +121,10 @@ func TestMistakesNameFileLineAndKey(t *testing.T) {
 		{"table below addresses", "[defaults.addresses]\n[defaults.addresses.n1]\nip = \"x\"", "n1"},
 		{"runtime", "[defaults]\ncontainer_runtime = \"lxc\"", "\"lxc\" is not one of auto, podman, docker"},
 		{"log level", "[defaults]\nlog_level = \"loud\"", "a.toml:2: defaults.log_level: "},
+		{"rate", "[defaults]\nbasebackup_max_rate = \"2GB\"", "a.toml:2: defaults.basebackup_max_rate: 2147483648 bytes per second are not between 32kB and 1GB"},
+		{"copies to keep", "[defaults]\nkeep_replaced = -1", "a.toml:2: defaults.keep_replaced: -1 is negative"},
+		{"directory", "[defaults]\ncontainer_dirs = [\"/a\", \"b\"]", "a.toml:2: defaults.container_dirs: \"b\" is not an absolute path"},
+		{"directory of every container", "[defaults]\ncontainer_dirs = [\"/dev/shm\"]", "a.toml:2: defaults.container_dirs: /dev/shm is a directory of the container's own"},
 		{"address", "[defaults.addresses]\nn1 = \"10.0.0.1 \"", "a.toml:2: defaults.addresses.n1: "},
 		{"address that is empty", "[defaults.addresses]\nn1 = \"\"", "a.toml:2: defaults.addresses.n1: "},
 		{"limit", "[instance.x]\n[instance.x.limits]\nCPUWeight = \"0\"", "a.toml:3: instance.x.limits.CPUWeight: \"0\" is not a weight"},

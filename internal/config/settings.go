@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -21,16 +22,19 @@ type Settings struct {
 	PassFile         string `toml:"pgpassfile"`
 	BinDir           string `toml:"pg_bindir"`
 
-	SyncTimeout Duration          `toml:"sync_timeout"`
-	StopTimeout Duration          `toml:"stop_timeout"`
-	ShmSize     Size              `toml:"shm_size"`
-	WALKeepSize Size              `toml:"wal_keep_size"`
-	LostKeep    Size              `toml:"lost_wal_keep_size"`
-	SocketDir   string            `toml:"socket_dir"`
-	HTTPListen  string            `toml:"http_listen"`
-	LogLevel    slog.Level        `toml:"log_level"`
-	Addresses   map[string]string `toml:"addresses"`
-	Limits      Limits            `toml:"limits"`
+	SyncTimeout       Duration          `toml:"sync_timeout"`
+	StopTimeout       Duration          `toml:"stop_timeout"`
+	BasebackupMaxRate Size              `toml:"basebackup_max_rate"`
+	KeepReplaced      int               `toml:"keep_replaced"`
+	ContainerDirs     []string          `toml:"container_dirs"`
+	ShmSize           Size              `toml:"shm_size"`
+	WALKeepSize       Size              `toml:"wal_keep_size"`
+	LostKeep          Size              `toml:"lost_wal_keep_size"`
+	SocketDir         string            `toml:"socket_dir"`
+	HTTPListen        string            `toml:"http_listen"`
+	LogLevel          slog.Level        `toml:"log_level"`
+	Addresses         map[string]string `toml:"addresses"`
+	Limits            Limits            `toml:"limits"`
 }
 
 // Defaults are the settings of a host without a pgtwin.toml.
@@ -42,6 +46,8 @@ func Defaults() Settings {
 		BinDir:           ocf.Default("pg_bindir"),
 		SyncTimeout:      Duration(10 * time.Second),
 		StopTimeout:      Duration(60 * time.Second),
+		KeepReplaced:     1,
+		ContainerDirs:    []string{},
 		ShmSize:          1 << 30,
 		WALKeepSize:      1 << 30,
 		LostKeep:         1 << 30,
@@ -72,6 +78,9 @@ func (s Settings) problems() []problem {
 	check(ocf.Check("pg_bindir", s.BinDir), "pg_bindir")
 	check(between(s.SyncTimeout, time.Second, time.Hour), "sync_timeout")
 	check(between(s.StopTimeout, time.Second, time.Hour), "stop_timeout")
+	check(checkRate(s.BasebackupMaxRate), "basebackup_max_rate")
+	check(checkKeep(s.KeepReplaced), "keep_replaced")
+	check(checkDirectories(s.ContainerDirs), "container_dirs")
 	check(atLeast(s.ShmSize, 1<<20), "shm_size")
 	check(checkSocketDir(s.SocketDir), "socket_dir")
 	check(checkListen(s.HTTPListen), "http_listen")
@@ -94,6 +103,38 @@ func between(d Duration, low, high time.Duration) error {
 func atLeast(s Size, low Size) error {
 	if s < low {
 		return fmt.Errorf("%d bytes are less than %d", s, low)
+	}
+	return nil
+}
+
+// checkRate wants what pg_basebackup --max-rate takes.
+func checkRate(rate Size) error {
+	if rate != 0 && (rate < 32<<10 || rate > 1<<30) {
+		return fmt.Errorf("%d bytes per second are not between 32kB and 1GB; 0MB is no limit", rate)
+	}
+	return nil
+}
+
+func checkKeep(keep int) error {
+	if keep < 0 {
+		return fmt.Errorf("%d is negative", keep)
+	}
+	return nil
+}
+
+// checkDirectories wants directories that can be mounted into a container: not
+// what every container has of its own.
+func checkDirectories(dirs []string) error {
+	for _, dir := range dirs {
+		if _, err := ocf.Path(dir); err != nil {
+			return err
+		}
+		clean := path.Clean(dir)
+		for _, own := range []string{"/proc", "/sys", "/dev"} {
+			if clean == "/" || clean == own || strings.HasPrefix(clean, own+"/") {
+				return fmt.Errorf("%s is a directory of the container's own", dir)
+			}
+		}
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ type Progress struct {
 	Detail string `json:",omitempty"`
 	Done   int64  `json:",omitempty"` // bytes
 	Total  int64  `json:",omitempty"` // bytes, 0 = not known
+	Rate   int64  `json:",omitempty"` // bytes per second of late, 0 = not known
 	// Code is the OCF exit code that a failure amounts to (PhaseFailed).
 	Code    int    `json:",omitempty"`
 	Runtime string `json:",omitempty"` // host, podman or docker, once it is known
@@ -104,6 +105,7 @@ type State struct {
 	Committed time.Time `json:",omitzero"`
 
 	Standbys    []Standby `json:",omitempty"` // primary: as it sees them
+	Replaced    []string  `json:",omitempty"` // copies of the data directory that were replaced and are kept
 	Runtime     string    // host, podman or docker
 	Image       string    `json:",omitempty"`
 	Warnings    []string  `json:",omitempty"` // whatever is unusual, in words

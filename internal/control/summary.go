@@ -25,7 +25,7 @@ func SummaryAttribute(instance string) string { return "pgtwin-" + instance + "-
 func (st State) Summary() Summary {
 	s := Summary{Role: st.Role, Phase: st.Phase, Timeline: st.Timeline, Runtime: st.Runtime}
 	if p := st.Progress; p != nil && p.Total > 0 {
-		s.Progress = int(min(100, p.Done*100/p.Total)) / 10 * 10
+		s.Progress = p.Percent() / 10 * 10
 	}
 	return s
 }

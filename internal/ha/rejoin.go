@@ -16,6 +16,9 @@ type Arrival struct {
 	// Missing is where the file system was mounted that had the data, "" where it
 	// still is or never was.
 	Missing string
+	// Absent is where a file system was mounted, and is not, that has a part of
+	// the data: a tablespace or the WAL.
+	Absent  string
 	Unsound bool // a rewind or clone of it was not finished
 	System  uint64
 	Ended   Ending
@@ -85,6 +88,10 @@ func Rejoin(a Arrival) Plan {
 	// wrong disk.
 	if !a.Data && a.Missing != "" {
 		return plan(Wait, "the data directory is empty and %s is not mounted, where the data were", a.Missing)
+	}
+	// Replayed into the mount point, changes would be lost to the real files.
+	if a.Data && a.Absent != "" {
+		return plan(Wait, "%s is not mounted, where a part of the data was", a.Absent)
 	}
 	if a.Epoch.Number == 0 {
 		return firstStart(a)

@@ -47,6 +47,8 @@ func TestRejoin(t *testing.T) {
 		{"empty disk that is not mounted: wait", arrival(empty, unmounted), Wait},
 		{"new cluster, file system not mounted: wait", arrival(noEpoch, empty, unmounted, func(a *Arrival) { a.Granted = true }), Wait},
 		{"data on another file system than before", arrival(unmounted), Rewind},
+		{"tablespace not mounted: wait", arrival(func(a *Arrival) { a.Absent = "/srv/fast" }), Wait},
+		{"tablespace of the last primary not mounted: wait", arrival(lastPrimary, silent, func(a *Arrival) { a.Absent = "/srv/fast" }), Wait},
 		{"half done: clone", arrival(func(a *Arrival) { a.Unsound = true }), Clone},
 		{"half done: the system identifier is not even read", arrival(func(a *Arrival) { a.Unsound, a.System = true, 0 }), Clone},
 		{"another cluster's data: refuse", arrival(func(a *Arrival) { a.System = 1 }), Refuse},

@@ -49,6 +49,7 @@ type Activation struct {
 	plan       ha.Plan        // by which the data became what is started
 	tail       *tail          // of the WAL that was discarded, and
 	lost       *control.Event // what it had
+	failure    string         // the last one, as it was logged
 }
 
 // New prepares an activation of i; nothing is touched yet.
@@ -214,11 +215,18 @@ func BootID() (string, error) {
 // report shows what is being done in systemctl status, in pgtwin status and to
 // the agent, which waits for the first sign of it.
 func (a *Activation) report(p control.Progress) error {
+	if p.Phase != a.progress.Phase || p.Detail != a.progress.Detail {
+		a.Log.Info(sentence(p), "PGTWIN_PHASE", string(p.Phase))
+	}
+	return a.show(p)
+}
+
+// show is report without a line in the journal.
+func (a *Activation) show(p control.Progress) error {
 	now := time.Now()
 	p.Since = a.progress.Since
 	if p.Phase != a.progress.Phase || p.Detail != a.progress.Detail {
 		p.Since = now
-		a.Log.Info(sentence(p), "PGTWIN_PHASE", string(p.Phase))
 	}
 	p.Updated = now
 	if a.runtime != nil {
@@ -232,16 +240,14 @@ func (a *Activation) report(p control.Progress) error {
 }
 
 // sentence is a progress in words, for example "cloning: from h1, 1.2 GB of
-// 5.0 GB (24 %)".
+// 5.0 GB (24 %), 95.0 MB/s, 40s left".
 func sentence(p control.Progress) string {
 	text := string(p.Phase)
 	if p.Detail != "" {
 		text += ": " + p.Detail
 	}
-	if p.Total > 0 {
-		text += fmt.Sprintf(", %d of %d MB (%d %%)", p.Done>>20, p.Total>>20, p.Done*100/p.Total)
-	} else if p.Done > 0 {
-		text += fmt.Sprintf(", %d MB", p.Done>>20)
+	if amount := p.Amount(); amount != "" {
+		text += ", " + amount
 	}
 	return text
 }
@@ -302,7 +308,9 @@ func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
 		}
 		if err != nil && ctx.Err() == nil {
 			failures++
-			a.Log.Warn(fmt.Sprintf("%s failed, trying again: %v", plan.Course, err), "attempt", failures)
+			if err := a.reportFailure(plan, failures, err); err != nil {
+				return arrival, err
+			}
 		}
 		if err := a.pause(ctx, plan, failures); err != nil {
 			return arrival, err
@@ -310,12 +318,31 @@ func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
 	}
 }
 
+// backOff is how long to wait after so many failures.
+func backOff(failures int) time.Duration {
+	return min(time.Duration(failures)*time.Second, 15*time.Second)
+}
+
+// reportFailure says what failed and when it is tried again. What repeats
+// itself is in the status, but only once in the journal.
+func (a *Activation) reportFailure(plan ha.Plan, failures int, why error) error {
+	level := slog.LevelWarn
+	if why.Error() == a.failure {
+		level = slog.LevelDebug
+	}
+	a.failure = why.Error()
+	wait := backOff(failures)
+	a.Log.Log(context.Background(), level, fmt.Sprintf("%s failed, next attempt in %s: %v", plan.Course, wait, why), "attempt", failures)
+	return a.show(control.Progress{Phase: control.PhaseWaiting,
+		Detail: fmt.Sprintf("the %s failed, attempt %d follows in %s: %v", plan.Course, failures+1, wait, why)})
+}
+
 // pause waits before the next look: a moment while waiting for others, which
 // a promotion of this host cuts short, and longer after each failure.
 func (a *Activation) pause(ctx context.Context, plan ha.Plan, failures int) error {
 	wait := 500 * time.Millisecond
 	if plan.Course != ha.Wait {
-		wait = min(time.Duration(failures)*time.Second, 15*time.Second)
+		wait = backOff(failures)
 	}
 	granted := exists(config.Grant(a.Instance.Name))
 	for end := time.Now().Add(wait); time.Now().Before(end); {

@@ -16,7 +16,11 @@ func (a *Activation) hasArchive(ctx context.Context, configFile string) bool {
 		return false // asking costs a job
 	}
 	var output strings.Builder
-	exit, err := a.runtime.Run(ctx, a.spec(a.jobName(), pg.RestoreCommand(a.Instance.PGData, configFile)), &output)
+	exit := 0
+	spec, err := a.spec(a.jobName(), pg.RestoreCommand(a.Instance.PGData, configFile))
+	if err == nil {
+		exit, err = a.runtime.Run(ctx, spec, &output)
+	}
 	lines := strings.Split(strings.TrimSuffix(output.String(), "\n"), "\n") // warnings come before the answer
 	command := lines[len(lines)-1]
 	if err == nil && exit != 0 {

@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
 	"pgtwin/internal/ocf"
 	"pgtwin/internal/pg"
 	"pgtwin/internal/runtime"
+	"pgtwin/internal/storage"
 )
 
 type clusterView = cluster.View
@@ -51,9 +53,30 @@ func (a *Activation) inspect(ctx context.Context) error {
 	if a.runtime, err = a.open(ctx, a.Instance, a.Log); err != nil {
 		return &Failure{ocf.ErrInstalled, err}
 	}
-	if err := a.checkImage(ctx); err != nil {
+	err = a.checkImage(ctx)
+	if err == nil {
+		err = checkDirectories(a.Instance)
+	}
+	if err != nil {
 		a.runtime.Close()
-		return err
+	}
+	return err
+}
+
+// checkDirectories wants those that a container is to see: a runtime's own
+// complaint would not say what they are for.
+func checkDirectories(i config.Instance) error {
+	if !i.ContainerMode {
+		return nil
+	}
+	for _, dir := range i.ContainerDirs {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			err = syscall.ENOTDIR
+		}
+		if err != nil {
+			return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot let the container see %s, one of container_dirs: %w: make or mount it on this host", dir, err)}
+		}
 	}
 	return nil
 }
@@ -134,7 +157,16 @@ func (a *Activation) checkData() error {
 func dataOwner(i config.Instance) (owner, error) {
 	uid, gid, err := pg.Owner(i.PGData)
 	if errors.Is(err, os.ErrNotExist) {
-		uid, gid, err = pg.Owner(filepath.Dir(i.PGData))
+		// A clone that was interrupted while it took its place has left the old data.
+		kept, listErr := storage.Kept(i.PGData)
+		if listErr != nil {
+			return owner{}, listErr
+		}
+		origin := filepath.Dir(i.PGData)
+		if len(kept) > 0 {
+			origin = kept[len(kept)-1]
+		}
+		uid, gid, err = pg.Owner(origin)
 	}
 	if err != nil {
 		return owner{}, err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -18,16 +17,17 @@ import (
 	"pgtwin/internal/storage"
 )
 
-// cloneInPlace marks a copy into a mount point, which cannot be made beside it.
-const cloneInPlace = "clone in place"
-
 // bootstrap makes the first database of a new cluster.
 func (a *Activation) bootstrap(ctx context.Context, why string) error {
 	if err := a.report(control.Progress{Phase: control.PhaseInit, Detail: why}); err != nil {
 		return err
 	}
-	return a.replace(func(staging string) error {
-		return a.job(ctx, pg.InitDB(staging, a.Instance.User), staging)
+	c, err := storage.NewCopy(a.Instance.PGData, nil)
+	if err != nil {
+		return err
+	}
+	return a.replace(ctx, c, nil, func() error {
+		return a.job(ctx, pg.InitDB(c.Staging, a.Instance.User), c.Staging)
 	})
 }
 
@@ -43,60 +43,28 @@ func (a *Activation) clone(ctx context.Context, arrival ha.Arrival, why string) 
 	ctx, cancel := context.WithTimeoutCause(ctx, a.Instance.BasebackupTimeout,
 		fmt.Errorf("basebackup_timeout (%s) is over", a.Instance.BasebackupTimeout))
 	defer cancel()
-	err := a.replace(func(staging string) error {
-		slot := config.SlotFor(a.Instance, a.Instance.Node)
-		if err := a.job(ctx, pg.BaseBackup(a.upstream(source), staging, slot, ""), staging); err != nil {
+	c, needs, err := a.planClone(ctx, source)
+	if err != nil {
+		return err
+	}
+	err = a.replace(ctx, c, needs, func() error {
+		backup := a.backup(c)
+		if err := a.job(ctx, pg.BaseBackup(a.upstream(source), backup), stagings(c)...); err != nil {
 			return err
 		}
 		if err := a.report(control.Progress{Phase: control.PhaseCloning, Detail: "verifying the copy of " + source}); err != nil {
 			return err
 		}
-		return a.job(ctx, pg.VerifyBackup(staging), staging)
+		major, err := pg.MajorVersion(c.Staging)
+		if err != nil {
+			return err
+		}
+		return a.job(ctx, pg.VerifyBackup(c.Staging, major), stagings(c)...)
 	})
 	if err != nil {
 		return err
 	}
 	return storage.Unmark(config.MarkerFile(a.Instance.Name))
-}
-
-// replace makes new data with fill and puts them in the place of the old ones.
-func (a *Activation) replace(fill func(staging string) error) error {
-	dir, marker := a.Instance.PGData, config.MarkerFile(a.Instance.Name)
-	staging, err := storage.Staging(dir)
-	if err != nil {
-		return err
-	}
-	if staging == dir {
-		if work, _, err := storage.Marked(marker); err != nil {
-			return err
-		} else if work == cloneInPlace {
-			if err := storage.Empty(dir); err != nil {
-				return err
-			}
-		}
-	}
-	if err := storage.PrepareStaging(staging, dir, a.owner.uid, a.owner.gid); err != nil {
-		return err
-	}
-	if staging == dir {
-		if err := storage.Mark(marker, cloneInPlace); err != nil {
-			return err
-		}
-	}
-	if err := fill(staging); err != nil {
-		return err
-	}
-	kept, err := storage.Swap(staging, dir, time.Now())
-	if err != nil {
-		return err
-	}
-	if kept != "" {
-		a.Log.Info("the replaced data are kept in " + kept)
-	}
-	if staging == dir {
-		return storage.Unmark(marker)
-	}
-	return nil
 }
 
 // rewind brings the data directory back to where it left the primary's
@@ -110,6 +78,9 @@ func (a *Activation) rewind(ctx context.Context, arrival ha.Arrival, why string)
 	a.keepLost(ctx, arrival)
 	// pg_rewind starts the server once to recover it, with this configuration.
 	if err := a.configure(ha.Arrival{Epoch: arrival.Epoch}); err != nil {
+		return err
+	}
+	if err := a.keepSnapshot(); err != nil {
 		return err
 	}
 	marker := config.MarkerFile(a.Instance.Name)
@@ -148,19 +119,21 @@ func (a *Activation) removeJob(ctx context.Context) error {
 	return a.runtime.Remove(ctx, a.jobName())
 }
 
-// job runs one of PostgreSQL's programs and shows its progress.
-func (a *Activation) job(ctx context.Context, argv []string, dir string) error {
+// job runs one of PostgreSQL's programs, which also sees dirs, and shows its
+// progress.
+func (a *Activation) job(ctx context.Context, argv []string, dirs ...string) error {
 	// A job that could not be ended may still be working on the data.
 	if err := a.removeJob(ctx); err != nil {
 		return fmt.Errorf("cannot end the job before %s: %w", argv[0], err)
 	}
-	spec := a.spec(a.jobName(), argv)
-	if dir != a.Instance.PGData {
-		spec.Mounts = append(spec.Mounts, runtime.Mount{Source: dir, Target: dir})
+	spec, err := a.spec(a.jobName(), argv, dirs...)
+	if err != nil {
+		return err
 	}
+	var pace pace
 	output := &jobOutput{report: func(done, total int64) {
 		p := a.progress
-		p.Done, p.Total = done, total
+		p.Done, p.Total, p.Rate = done, total, pace.rate(done, time.Now())
 		if err := a.report(p); err != nil {
 			a.Log.Warn("cannot show the progress", "error", err)
 		}
@@ -219,7 +192,7 @@ func (o *jobOutput) tail() string {
 
 // spec is what the database and its jobs have in common: as the owner of the
 // data, everything at the same path inside and outside.
-func (a *Activation) spec(name string, argv []string) runtime.Spec {
+func (a *Activation) spec(name string, argv []string, dirs ...string) (runtime.Spec, error) {
 	i := a.Instance
 	spec := runtime.Spec{
 		Name:    name,
@@ -235,8 +208,9 @@ func (a *Activation) spec(name string, argv []string) runtime.Spec {
 			{Source: config.PassFileCopy(i.Name), Target: config.PassFileCopy(i.Name), ReadOnly: true},
 		},
 	}
-	if _, err := os.Stat(i.PGData); err == nil {
-		spec.Mounts = append(spec.Mounts, runtime.Mount{Source: i.PGData, Target: i.PGData})
+	seen, err := a.visible(dirs)
+	for _, dir := range seen {
+		spec.Mounts = append(spec.Mounts, runtime.Mount{Source: dir, Target: dir})
 	}
-	return spec
+	return spec, err
 }

@@ -95,6 +95,9 @@ func (a *Activation) lookAtData(arrival *ha.Arrival) error {
 		return err
 	}
 	arrival.Data = true
+	if arrival.Absent, err = a.absent(); err != nil {
+		return err
+	}
 	if marked {
 		a.Log.Debug("the data directory is marked", "work", work)
 		return nil
@@ -112,6 +115,21 @@ func (a *Activation) lookAtData(arrival *ha.Arrival) error {
 		arrival.NoRewind = "pg_rewind needs data checksums or wal_log_hints, and the data have neither"
 	}
 	return nil
+}
+
+// absent is the mount point of the first directory outside that is not mounted
+// any more.
+func (a *Activation) absent() (string, error) {
+	links, err := storage.Links(a.Instance.PGData)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range links {
+		if was, err := storage.UnmountedLink(config.MountFile(a.Instance.Name), l.Dir); was != "" || err != nil {
+			return was, err
+		}
+	}
+	return "", nil
 }
 
 // ending reads from the control file how the server stopped. A standby's end

@@ -35,8 +35,8 @@ func (a *Activation) keepLost(ctx context.Context, arrival ha.Arrival) {
 		return
 	}
 	before := a.progress
-	a.show(control.Progress{Phase: before.Phase, Detail: fmt.Sprintf("reading what this host has beyond %s on timeline %d", t.fork.At, t.fork.Timeline)})
-	defer a.show(before)
+	a.mention(control.Progress{Phase: before.Phase, Detail: fmt.Sprintf("reading what this host has beyond %s on timeline %d", t.fork.At, t.fork.Timeline)})
+	defer a.mention(before)
 	limited, cancel := context.WithTimeoutCause(ctx, readPatience, fmt.Errorf("reading took longer than %s", readPatience))
 	t.read(limited, a.waldump)
 	cancel()
@@ -53,8 +53,8 @@ func (a *Activation) keepLost(ctx context.Context, arrival ha.Arrival) {
 	a.sayLost()
 }
 
-// show is report where the work does not depend on it.
-func (a *Activation) show(p control.Progress) {
+// mention is report where the work does not depend on it.
+func (a *Activation) mention(p control.Progress) {
 	if err := a.report(p); err != nil {
 		a.Log.Warn("cannot show the progress", "error", err)
 	}
@@ -79,7 +79,10 @@ func (a *Activation) note(e control.Event) {
 
 // waldump runs pg_waldump as a job. That it fails at the end of WAL is its way.
 func (a *Activation) waldump(ctx context.Context, argv []string, output io.Writer) error {
-	spec := a.spec(a.jobName(), argv)
+	spec, err := a.spec(a.jobName(), argv)
+	if err != nil {
+		return fmt.Errorf("cannot run pg_waldump: %w", err)
+	}
 	spec.Env = append(spec.Env, "TZ=UTC")
 	exit, err := a.runtime.Run(ctx, spec, output)
 	switch {

@@ -81,10 +81,10 @@ func TestJobOutput(t *testing.T) {
 
 func TestSentence(t *testing.T) {
 	for want, p := range map[string]control.Progress{
-		"checking":                      {Phase: control.PhaseChecking},
-		"waiting: h1 does not answer":   {Phase: control.PhaseWaiting, Detail: "h1 does not answer"},
-		"initdb: first, 3 MB":           {Phase: control.PhaseInit, Detail: "first", Done: 3 << 20},
-		"cloning: h1, 1 of 4 MB (25 %)": {Phase: control.PhaseCloning, Detail: "h1", Done: 1 << 20, Total: 4 << 20},
+		"checking":                             {Phase: control.PhaseChecking},
+		"waiting: h1 does not answer":          {Phase: control.PhaseWaiting, Detail: "h1 does not answer"},
+		"initdb: first, 3.0 MB":                {Phase: control.PhaseInit, Detail: "first", Done: 3 << 20},
+		"cloning: h1, 1.0 MB of 4.0 MB (25 %)": {Phase: control.PhaseCloning, Detail: "h1", Done: 1 << 20, Total: 4 << 20},
 	} {
 		if got := sentence(p); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -26,7 +26,7 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.noteOrigin(arrival); err != nil {
 		return err
 	}
-	if err := storage.NoteMount(config.MountFile(a.Instance.Name), a.Instance.PGData); err != nil {
+	if err := a.noteMounts(); err != nil {
 		return err
 	}
 	if err := a.readyData(); err != nil {
@@ -35,8 +35,11 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.configure(arrival); err != nil {
 		return err
 	}
-	spec := a.spec(a.Instance.Name, []string{"postgres", "-D", a.Instance.PGData,
+	spec, err := a.spec(a.Instance.Name, []string{"postgres", "-D", a.Instance.PGData,
 		"-c", "config_file=" + config.PostgresConf(a.Instance.Name)})
+	if err != nil {
+		return err
+	}
 	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
 	if err := a.report(control.Progress{Phase: control.PhaseStarting, Detail: "PostgreSQL as a standby"}); err != nil {
 		return err
@@ -51,6 +54,19 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	a.nameLost(ctx)
 	a.noteRejoin(arrival)
 	return a.handOver(ctx, started)
+}
+
+// noteMounts remembers which file systems have the data.
+func (a *Activation) noteMounts() error {
+	links, err := storage.Links(a.Instance.PGData)
+	if err != nil {
+		return err
+	}
+	dirs := []string{a.Instance.PGData}
+	for _, l := range links {
+		dirs = append(dirs, l.Dir)
+	}
+	return storage.NoteMounts(config.MountFile(a.Instance.Name), dirs...)
 }
 
 // noteOrigin keeps, until the first promotion is recorded, whether the data

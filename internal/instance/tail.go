@@ -63,8 +63,8 @@ func (t *tail) read(ctx context.Context, run dump) {
 	}
 }
 
-// attempts bounds how many holes in the WAL are stepped over.
-const attempts = 8
+// maxHoles bounds how many holes in the WAL are stepped over.
+const maxHoles = 8
 
 // readStretch reads a stretch from its beginning and, where WAL is missing, on
 // from the next segment that is there.
@@ -77,7 +77,7 @@ func (t *tail) readStretch(ctx context.Context, s ha.Stretch, run dump) {
 			return
 		}
 	}
-	for n := range attempts {
+	for n := range maxHoles {
 		r := &pg.WALReading{From: s.From, SegmentSize: t.control.SegmentSize}
 		err := run(ctx, pg.WALDump(t.pgdata, s.Timeline, at, s.To), r)
 		t.found.Add(r)

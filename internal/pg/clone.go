@@ -11,24 +11,49 @@ import (
 // data directory, with LC_ALL=C where their progress is parsed. None gets -R: it would write a
 // primary_conninfo into postgresql.auto.conf, which wins over ours.
 
-// BaseBackup copies the database of a server into dir, which must be empty or missing. slot, "" for
-// none, holds the WAL on the source meanwhile and must exist; rate is pg_basebackup's --max-rate
-// ("50M"), "" for no limit.
-func BaseBackup(from Target, dir, slot, rate string) []string {
-	argv := []string{"pg_basebackup", "--pgdata=" + dir, "--dbname=" + from.replicating().Conninfo(), "--no-password",
+// Backup says how a base backup is to be made.
+type Backup struct {
+	Dir         string    // must be empty or missing
+	WALDir      string    // where its WAL goes, if not into Dir
+	Tablespaces []Mapping // each has to be mapped to an empty or missing directory
+	Slot        string    // holds the WAL on the source meanwhile and must exist; "" for none
+	MaxRate     int64     // bytes per second, 0: no limit
+}
+
+// Mapping is where a tablespace of the source is put.
+type Mapping struct{ From, To string }
+
+// BaseBackup copies the database of a server.
+func BaseBackup(from Target, b Backup) []string {
+	argv := []string{"pg_basebackup", "--pgdata=" + b.Dir, "--dbname=" + from.replicating().Conninfo(), "--no-password",
 		"--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress"}
-	if slot != "" {
-		argv = append(argv, "--slot="+slot)
+	if b.WALDir != "" {
+		argv = append(argv, "--waldir="+b.WALDir)
 	}
-	if rate != "" {
-		argv = append(argv, "--max-rate="+rate)
+	escape := strings.NewReplacer("=", `\=`)
+	for _, m := range b.Tablespaces {
+		argv = append(argv, "--tablespace-mapping="+escape.Replace(m.From)+"="+escape.Replace(m.To))
+	}
+	if b.Slot != "" {
+		argv = append(argv, "--slot="+b.Slot)
+	}
+	if b.MaxRate > 0 {
+		argv = append(argv, fmt.Sprintf("--max-rate=%dk", b.MaxRate>>10))
 	}
 	return argv
 }
 
-// VerifyBackup checks a fresh base backup against its manifest, WAL included.
-func VerifyBackup(dir string) []string {
-	return []string{"pg_verifybackup", "--quiet", "--exit-on-error", dir}
+// verifyShows is the first major version whose pg_verifybackup shows its progress.
+const verifyShows = 16
+
+// VerifyBackup checks a fresh base backup by a server of a major version against its manifest, WAL
+// included.
+func VerifyBackup(dir string, major int) []string {
+	show := "--quiet"
+	if major >= verifyShows {
+		show = "--progress"
+	}
+	return []string{"pg_verifybackup", show, "--exit-on-error", dir}
 }
 
 // Rewind makes a diverged data directory, whose server is stopped, a copy of the source again.
@@ -89,8 +114,9 @@ func InitDB(dir, user string) []string {
 		"--auth-local=peer", "--auth-host=scram-sha-256"}
 }
 
-// ParseProgress reads a progress line of pg_basebackup ("12345/67890 kB (18%), 0/1 tablespace") or
-// pg_rewind ("  4096/ 8192 kB (50%) copied") and answers bytes. pg_basebackup's total is an estimate.
+// ParseProgress reads a progress line of pg_basebackup ("12345/67890 kB (18%), 0/1 tablespace"),
+// pg_rewind ("  4096/ 8192 kB (50%) copied") or pg_verifybackup ("  4096/8192 kB (50%) verified") and
+// answers bytes. pg_basebackup's total is an estimate.
 func ParseProgress(line string) (done, total int64, ok bool) {
 	var percent int
 	if _, err := fmt.Sscanf(line, "%d/%d kB (%d%%)", &done, &total, &percent); err != nil {

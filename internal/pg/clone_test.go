@@ -2,6 +2,9 @@ package pg
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +18,7 @@ func TestARewoundPrimaryStreamsAgain(t *testing.T) {
 	b, cb := standbyOf(a, ca, "b")
 	ca.must(t, "CREATE TABLE public.t (who text)")
 	streaming(t, ca, cb)
-	run(t, VerifyBackup(backup(t, a)))
+	run(t, VerifyBackup(backup(t, a), a.major()))
 	must(t, cb.Promote(t.Context()))
 	cb.must(t, "INSERT INTO public.t VALUES ('b')")
 	must(t, cb.Checkpoint(t.Context())) // pg_rewind reads the source's timeline from its control file
@@ -52,7 +55,7 @@ func backup(t *testing.T, from *server) string {
 	t.Helper()
 	dir := from.dir + "/backup"
 	target := from.remote()
-	out := run(t, append(BaseBackup(target, dir, "", "100M"), "--no-sync"))
+	out := run(t, append(BaseBackup(target, Backup{Dir: dir, MaxRate: 100 << 20}), "--no-sync"))
 	lines := strings.FieldsFunc(out, func(r rune) bool { return r == '\r' || r == '\n' })
 	i := slices.IndexFunc(lines, func(l string) bool { d, total, ok := ParseProgress(l); return ok && d > 0 && total >= d })
 	if i < 0 {
@@ -82,8 +85,13 @@ func TestArguments(t *testing.T) {
 		name      string
 		got, want []string
 	}{
-		{"base backup", BaseBackup(from, "/d", "s1", "50M"), []string{"pg_basebackup", "--pgdata=/d", "--dbname=" + conn, "--no-password", "--wal-method=stream",
-			"--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress", "--slot=s1", "--max-rate=50M"}},
+		{"base backup", BaseBackup(from, Backup{Dir: "/d", Slot: "s1", MaxRate: 50 << 20}), []string{"pg_basebackup", "--pgdata=/d", "--dbname=" + conn, "--no-password", "--wal-method=stream",
+			"--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress", "--slot=s1", "--max-rate=51200k"}},
+		{"base backup with tablespaces", BaseBackup(from, Backup{Dir: "/d", WALDir: "/w", Tablespaces: []Mapping{{"/a=b", "/new"}}}), []string{"pg_basebackup",
+			"--pgdata=/d", "--dbname=" + conn, "--no-password", "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=CRC32C", "--progress",
+			"--waldir=/w", `--tablespace-mapping=/a\=b=/new`}},
+		{"verification", VerifyBackup("/d", 15), []string{"pg_verifybackup", "--quiet", "--exit-on-error", "/d"}},
+		{"verification with progress", VerifyBackup("/d", 16), []string{"pg_verifybackup", "--progress", "--exit-on-error", "/d"}},
 		{"rewind", Rewind("/d", from, "/c", false), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress", "--config-file=/c"}},
 		{"rewind of PostgreSQL 14", Rewind("/d", from, "", false), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress"}},
 		{"rewind with an archive", Rewind("/d", from, "/c", true), []string{"pg_rewind", "--target-pgdata=/d", "--source-server=" + toPostgres, "--progress", "--config-file=/c", "--restore-target-wal"}},
@@ -106,6 +114,7 @@ func TestParseProgress(t *testing.T) {
 		{"12345/67890 kB (18%), 0/1 tablespace", 12345 << 10, 67890 << 10, true},
 		{"    7/67890 kB (0%), 0/1 tablespace (/var/lib/pgsql/data/base/1/2)", 7 << 10, 67890 << 10, true},
 		{"  4096/ 8192 kB (50%) copied", 4096 << 10, 8192 << 10, true},
+		{"  8192/8192 kB (100%) verified", 8192 << 10, 8192 << 10, true},
 		{"waiting for checkpoint", 0, 0, false},
 		{"pg_rewind: servers diverged at WAL location 0/3000000 on timeline 1", 0, 0, false},
 		{"", 0, 0, false},
@@ -114,4 +123,42 @@ func TestParseProgress(t *testing.T) {
 			t.Errorf("%q: %d, %d, %v", c.line, done, total, ok)
 		}
 	}
+}
+
+func TestTheExtentIsWhatIsOnDisk(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "extent", template)
+	c := s.start()
+	space := s.dir + "/space"
+	must(t, os.Mkdir(space, 0o700))
+	uid, gid := postgresUser()
+	must(t, os.Chown(space, uid, gid))
+	must(t, c.EnsureReplicationRole(t.Context(), replicator, secret))
+	c.must(t, "CREATE TABLESPACE elsewhere LOCATION '"+space+"'")
+	c.must(t, "CREATE TABLE public.t TABLESPACE elsewhere AS SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
+	c.must(t, "CHECKPOINT")
+	e, err := AskExtent(t.Context(), s.remote())
+	must(t, err)
+	if len(e.Tablespaces) != 1 || e.Tablespaces[0].Location != space {
+		t.Fatalf("tablespaces %+v", e.Tablespaces)
+	}
+	for _, part := range []struct {
+		dir string
+		got int64
+	}{{space, e.Tablespaces[0].Size}, {s.data + "/pg_wal", e.WAL}, {s.data, e.Main + e.WAL}} {
+		// Directories are not counted, and the statistics are written now and then.
+		if want := usage(t, part.dir); part.got < want*95/100-1<<20 || part.got > want+1<<20 {
+			t.Errorf("%s takes %d bytes, the server said %d", part.dir, want, part.got)
+		}
+	}
+}
+
+// usage is what du says.
+func usage(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	out, err := exec.Command("du", "--summarize", "--block-size=1", dir).Output()
+	must(t, err)
+	_, err = fmt.Sscan(string(out), &bytes)
+	must(t, err)
+	return bytes
 }

@@ -244,7 +244,7 @@ func standbyOf(primary *server, c *Conn, name string) (*server, *Conn) {
 	from := primary.remote()
 	from.ApplicationName = name
 	from.PassFile = s.passfile
-	run(t, append(BaseBackup(from, s.data, name, ""), "--no-sync"))
+	run(t, append(BaseBackup(from, Backup{Dir: s.data, Slot: name}), "--no-sync"))
 	s.follow(primary)
 	s.settings.Slot = name
 	return s, s.start()

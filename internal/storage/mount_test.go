@@ -2,6 +2,7 @@ package storage
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -37,16 +38,30 @@ func TestAMissingFileSystemIsNoticed(t *testing.T) {
 		}
 	})
 	must(t, os.Mkdir(data, 0o755))
-	must(t, NoteMount(note, data))
+	must(t, NoteMounts(note, data))
 	if was := missing(data); was != "" {
 		t.Errorf("%s is missed although it is mounted", was)
 	}
+	outside := filepath.Join(base, "outside")
+	must(t, NoteMounts(note, outside, data))
+	if was := missing(outside); was != "" {
+		t.Errorf("%s is missed, which is the one of another directory", was)
+	}
+	must(t, unix.Unmount(disk, 0))
+	if was, err := UnmountedLink(note, data); was != disk || err != nil {
+		t.Errorf("%q is missed for a directory outside, want %s; %v", was, disk, err)
+	}
+	if was, err := UnmountedLink(note, outside); was != "" || err != nil {
+		t.Errorf("%q is missed for a directory that nothing is noted of; %v", was, err)
+	}
+	must(t, unix.Mount("tmpfs", disk, "tmpfs", 0, ""))
+	must(t, NoteMounts(note, data))
 	must(t, unix.Unmount(disk, 0))
 	mounted = false
 	if was := missing(data); was != disk {
 		t.Errorf("%q is missed, want %s", was, disk)
 	}
-	must(t, NoteMount(note, data))
+	must(t, NoteMounts(note, data))
 	if was := missing(data); was != "" {
 		t.Errorf("%s is missed after data were put without it", was)
 	}
@@ -56,5 +71,12 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func program(t *testing.T, argv ...string) {
+	t.Helper()
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", argv, err, out)
 	}
 }

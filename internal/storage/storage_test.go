@@ -29,60 +29,6 @@ func read(t *testing.T, path string) string {
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func TestSwapKeepsWhatItReplaces(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	write(t, filepath.Join(dir, "PG_VERSION"), "old")
-	staging, err := Staging(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := PrepareStaging(staging, dir, 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(staging, "PG_VERSION"), "new")
-	kept, err := Swap(staging, dir, noon)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := read(t, filepath.Join(dir, "PG_VERSION")); got != "new" {
-		t.Errorf("the directory holds %q", got)
-	}
-	if got := read(t, filepath.Join(kept, "PG_VERSION")); got != "old" {
-		t.Errorf("%s holds %q", kept, got)
-	}
-	if listed, err := Kept(dir); err != nil || len(listed) != 1 || listed[0] != kept {
-		t.Errorf("Kept = %v, %v; want %s", listed, err, kept)
-	}
-}
-
-func TestSwapKeepsNothingOfAnEmptyDirectory(t *testing.T) {
-	for _, made := range []bool{true, false} {
-		dir := filepath.Join(t.TempDir(), "data")
-		if made {
-			os.Mkdir(dir, 0o700)
-		}
-		staging, _ := Staging(dir)
-		write(t, filepath.Join(staging, "PG_VERSION"), "new")
-		kept, err := Swap(staging, dir, noon)
-		if err != nil || kept != "" {
-			t.Errorf("empty directory there: %t: Swap = %q, %v", made, kept, err)
-		}
-		read(t, filepath.Join(dir, "PG_VERSION"))
-	}
-}
-
-func TestAnInterruptedCopyIsClearedBeforeTheNext(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	staging, _ := Staging(dir)
-	write(t, filepath.Join(staging, "half"), "x")
-	if err := PrepareStaging(staging, dir, 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	if entries, _ := os.ReadDir(staging); len(entries) != 0 {
-		t.Errorf("staging still holds %v", entries)
-	}
-}
-
 func TestForgetLeavesTheNewest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for hour := range 3 {

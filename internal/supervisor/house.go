@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -11,15 +10,13 @@ import (
 	"pgtwin/internal/ha"
 	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
-	"pgtwin/internal/storage"
 )
 
 // housePeriod is how often what a primary owes its peers is looked after.
 const housePeriod = 10 * time.Second
 
 // keepHouse does what needs no decision: a primary has a slot for every peer,
-// the replication role and a checkpoint on its own timeline; a standby that
-// streams does not need the copies that it replaced.
+// the replication role and a checkpoint on its own timeline.
 func (s *Supervisor) keepHouse(ctx context.Context) {
 	if time.Since(s.houseAt) < housePeriod || s.conn == nil {
 		return
@@ -27,13 +24,10 @@ func (s *Supervisor) keepHouse(ctx context.Context) {
 	s.houseAt = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
-	var err error
-	switch {
-	case s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node:
-		err = errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx))
-	case s.seen.role == ha.Standby && s.seen.look.Receiver.Streaming() && s.self().InSync == s.view.Epoch.Number:
-		err = s.forgetCopies()
+	if s.seen.role != ha.Primary || s.view.Epoch.Node != s.Instance.Node {
+		return
 	}
+	err := errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx))
 	if err != nil {
 		s.Log.Warn("cannot complete the set-up", "error", err)
 	}
@@ -113,15 +107,4 @@ func (s *Supervisor) awaitsRecord() bool {
 	return slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool {
 		return m.InSync != s.view.Epoch.Number && slices.Contains(required, m.Node)
 	})
-}
-
-func (s *Supervisor) forgetCopies() error {
-	keep := 0
-	if s.Instance.BackupBeforeBasebackup {
-		keep = 1
-	}
-	if err := storage.Forget(s.Instance.PGData, keep); err != nil {
-		return fmt.Errorf("cannot clear away replaced data: %w", err)
-	}
-	return nil
 }

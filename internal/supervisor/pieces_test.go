@@ -3,6 +3,8 @@ package supervisor
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -242,7 +244,9 @@ func TestSentence(t *testing.T) {
 		"standby, timeline 9; receives nothing from h1":                                         {Role: ha.Standby, Timeline: 9, Upstream: "h1"},
 		"PostgreSQL runs but does not answer":                                                   {Role: ha.Unknown},
 		"cloning: from h1":                                                                      {Role: ha.Down, Phase: control.PhaseCloning, Detail: "from h1"},
-		"stopped":                                                                               {Role: ha.Down, Phase: control.PhaseStopped},
+		"cloning: from h1, 1.0 GB of 4.0 GB (25 %), 96.0 MB/s, 32s left": {Role: ha.Down, Phase: control.PhaseCloning, Detail: "from h1",
+			Progress: &control.Progress{Done: 1 << 30, Total: 4 << 30, Rate: 96 << 20}},
+		"stopped": {Role: ha.Down, Phase: control.PhaseStopped},
 	} {
 		if got := Sentence(st); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -255,5 +259,35 @@ func TestSizeIsQuietWhileLittleChanges(t *testing.T) {
 		if got := size(bytes); got != want {
 			t.Errorf("%d: %q, want %q", bytes, got, want)
 		}
+	}
+}
+
+func TestReplacedCopiesGoOnceTheNewOneStreams(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, mark := range []string{"20260101T120000", "20260102T120000"} {
+		if err := os.MkdirAll(dir+".replaced-"+mark, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	streaming := &pg.Receiver{Status: "streaming"}
+	for _, look := range []struct {
+		name     string
+		inSync   int
+		receiver *pg.Receiver
+		want     int
+	}{
+		{"while it is incomplete", 0, streaming, 2},
+		{"while nothing is received", 3, nil, 2},
+		{"in sync", 3, streaming, 1},
+	} {
+		s := &Supervisor{Instance: config.Instance{Node: "h2", PGData: dir, KeepReplaced: 1}, Log: slog.New(slog.DiscardHandler),
+			life: t.Context(), copies: make(chan []string)}
+		s.view = cluster.View{Epoch: ha.Epoch{Number: 3}, Nodes: []ha.Membership{{Node: "h2", InSync: look.inSync}}}
+		s.seen.role, s.seen.look = ha.Standby, pg.Look{Receiver: look.receiver}
+		s.tendCopies()
+		if kept := <-s.copies; len(kept) != look.want {
+			t.Errorf("%s: kept %v", look.name, kept)
+		}
+		s.background.Wait()
 	}
 }

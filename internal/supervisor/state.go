@@ -27,6 +27,7 @@ func (s *Supervisor) state() control.State {
 		Quorate: s.view.Quorate, Fencing: s.view.Fencing,
 		InSync: s.view.Epoch.Number > 0 && s.self().InSync == s.view.Epoch.Number,
 		Score:  s.self().Score, Runtime: seen.progress.Runtime, Image: seen.progress.Image, Crashes: s.crashes.Count, LastCrash: s.crashes.Last,
+		Replaced: s.replaced,
 	}
 	if seen.progress.Phase == "" {
 		st.Phase = control.PhaseStopped
@@ -186,10 +187,14 @@ func Sentence(st control.State) string {
 	case ha.Unknown:
 		return "PostgreSQL runs but does not answer"
 	}
+	text := string(st.Phase)
 	if st.Detail != "" {
-		return fmt.Sprintf("%s: %s", st.Phase, st.Detail)
+		text += ": " + st.Detail
 	}
-	return string(st.Phase)
+	if st.Progress != nil {
+		text += ", " + st.Progress.Amount()
+	}
+	return text
 }
 
 func standbySentence(st control.State) string {

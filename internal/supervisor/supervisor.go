@@ -55,6 +55,7 @@ type Supervisor struct {
 	requests     chan request
 	deaths       chan postmaster.Process
 	enforcements chan enforcement
+	copies       chan []string
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -82,6 +83,9 @@ type Supervisor struct {
 	warned    time.Time // since when something is unusual
 	follows   string    // node in primary_conninfo
 	houseAt   time.Time
+	tendedAt  time.Time // when the replaced copies were last looked after
+	tending   bool
+	replaced  []string // copies of the data that are kept
 	crashes   crashes
 	said      string // status line
 	summary   string // as published for the other hosts
@@ -127,6 +131,7 @@ func (s *Supervisor) begin() (err error) {
 	s.requests = make(chan request)
 	s.deaths = make(chan postmaster.Process, 1)
 	s.enforcements = make(chan enforcement)
+	s.copies = make(chan []string)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -160,6 +165,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			if e.proven {
 				s.enforced = e.setting
 			}
+		case s.replaced = <-s.copies:
+			s.tending = false
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -200,6 +207,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 		}
 		s.enforce()
 		s.keepHouse(ctx)
+		s.tendCopies()
 	}
 	if failed {
 		s.viewAt = time.Time{} // perhaps the view was wrong

@@ -21,8 +21,8 @@ import (
 
 var (
 	failovers  = flag.Int("failovers", 4, "how many failovers in a row TestRejoin plays")
-	moments    = flag.Int("moments", 2, "at how many random moments TestRejoin interrupts a rewind")
-	rejoinSeed = flag.Uint64("moment-seed", 0, "the moments; 0: other ones each time")
+	moments    = flag.Int("moments", 2, "at how many random moments a rewind, and a clone, is interrupted")
+	rejoinSeed = flag.Uint64("moment-seed", 1, "the moments; 0: other ones each time")
 )
 
 // TestRejoin plays what becomes of a primary that has lost its role: it comes back by itself, on the history of its successor
