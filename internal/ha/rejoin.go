@@ -48,6 +48,8 @@ type Upstream struct {
 	History      History
 	Position     LSN
 	Checkpointed bool // its control file is on its timeline already
+	Oldest       LSN  // the beginning of the WAL it still has, 0: not known
+	Slots        []Slot
 }
 
 // Course is how a node gets to a running standby.

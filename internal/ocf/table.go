@@ -53,7 +53,8 @@ are listen_addresses in postgresql.conf; pgtwin itself connects through the Unix
 It is the node's name where this is empty, else VALUE_NODE, with every "-" and "." of the node's name as "_".`},
 		{Name: "slot_name", Type: String, Default: "ha_slot", parse: slotName,
 			Short: "Prefix of the replication slots",
-			Long:  `The primary keeps one physical replication slot for each peer, named VALUE_NODE.`},
+			Long: `Every node keeps one physical replication slot for each peer, named VALUE_NODE. Idle slots of such a name that belong to
+no node of the cluster are dropped.`},
 		{Name: "max_slot_wal_keep_size", Type: Integer, Default: "1024", Max: math.MaxInt32, Reloadable: true,
 			Short: "WAL kept for an absent standby, in MB",
 			Long: `How much write-ahead log, in MB, a slot may keep for a standby that is away. A standby that was away for longer

@@ -34,11 +34,13 @@ type Look struct {
 	// On a standby.
 	Received     ha.LSN // flushed by the WAL receiver since the server's start; 0 if it never ran
 	Replayed     ha.LSN
+	Redo         ha.LSN // where recovery would begin: WAL before it is not needed to start this server
 	ReplayPaused bool
+	Archive      bool     // restore_command is set: WAL may come from elsewhere, too
 	ReplayAge    *float64 // seconds since the commit of the last replayed transaction; nil if there was none
 	Receiver     *Receiver
 
-	Slots []Slot
+	Slots []ha.Slot
 }
 
 // Position is how far the server's WAL goes: written on a primary, the greater of received and
@@ -77,15 +79,6 @@ type Walsender struct {
 	Replayed        ha.LSN
 	Address         string // "" for a unix socket
 	Slot            string
-}
-
-// Slot is a replication slot.
-type Slot struct {
-	Name      string
-	Type      string // physical or logical
-	Active    bool
-	Restart   ha.LSN // WAL is kept from here on
-	WALStatus string // reserved, extended, unreserved, lost; "" while nothing is reserved
 }
 
 //go:embed look.sql

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
 	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
@@ -17,9 +16,9 @@ import (
 // housePeriod is how often what a primary owes its peers is looked after.
 const housePeriod = 10 * time.Second
 
-// keepHouse does what needs no decision: a primary has a slot for every peer,
-// the replication role and a checkpoint on its own timeline; a standby that
-// streams does not need the copies that it replaced.
+// keepHouse does what needs no decision: a primary has the replication role and
+// a checkpoint on its own timeline; a standby that streams does not need the
+// copies that it replaced.
 func (s *Supervisor) keepHouse(ctx context.Context) {
 	if time.Since(s.houseAt) < housePeriod || s.conn == nil {
 		return
@@ -30,23 +29,13 @@ func (s *Supervisor) keepHouse(ctx context.Context) {
 	var err error
 	switch {
 	case s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node:
-		err = errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx))
+		err = errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureCheckpoint(ctx))
 	case s.seen.role == ha.Standby && s.seen.look.Receiver.Streaming() && s.self().InSync == s.view.Epoch.Number:
 		err = s.forgetCopies()
 	}
 	if err != nil {
 		s.Log.Warn("cannot complete the set-up", "error", err)
 	}
-}
-
-func (s *Supervisor) ensureSlots(ctx context.Context) error {
-	var errs []error
-	for _, node := range s.view.Nodes {
-		if node.Node != s.Instance.Node {
-			errs = append(errs, s.conn.EnsureSlot(ctx, config.SlotFor(s.Instance, node.Node)))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // ensureCheckpoint writes the first checkpoint of a new timeline, before which

@@ -55,6 +55,7 @@ type Supervisor struct {
 	requests     chan request
 	deaths       chan postmaster.Process
 	enforcements chan enforcement
+	inquiries    chan inquiry
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -81,6 +82,9 @@ type Supervisor struct {
 	warned    time.Time // since when something is unusual
 	follows   string    // node in primary_conninfo
 	houseAt   time.Time
+	slotsDue  time.Time
+	inquiry   inquiry // the latest that has ended
+	inquiring bool
 	crashes   crashes
 	said      string // status line
 	summary   string // as published for the other hosts
@@ -126,6 +130,7 @@ func (s *Supervisor) begin() (err error) {
 	s.requests = make(chan request)
 	s.deaths = make(chan postmaster.Process, 1)
 	s.enforcements = make(chan enforcement)
+	s.inquiries = make(chan inquiry)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -159,6 +164,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			if e.proven {
 				s.enforced = e.setting
 			}
+		case s.inquiry = <-s.inquiries:
+			s.inquiring = false
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -198,6 +205,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 			}
 		}
 		s.enforce()
+		s.keepSlots(ctx)
 		s.keepHouse(ctx)
 	}
 	if failed {
