@@ -32,6 +32,9 @@ func TestRejoin(t *testing.T) {
 	ended := func(e Ending, tl Timeline, at LSN) func(*Arrival) {
 		return func(a *Arrival) { a.Ended, a.Timeline, a.Position = e, tl, at }
 	}
+	stuck := func(a *Arrival) {
+		a.Ended, a.Timeline, a.Position, a.Stuck, a.Primary.Oldest = Replaying, 3, 0x5400000, 0x5800000, 0x6000000
+	}
 	tests := []struct {
 		name string
 		a    Arrival
@@ -71,6 +74,14 @@ func TestRejoin(t *testing.T) {
 		{"crashed recovery on the primary's timeline: follow", arrival(ended(Crashed, 3, 0x5800000)), Start},
 		{"ahead of the primary on its own timeline: rewind", arrival(ended(Replaying, 3, 0x7000000)), Rewind},
 		{"a timeline of its own: rewind", arrival(ended(Clean, 4, 0x5000100)), Rewind},
+		{"stuck for lack of WAL: clone", arrival(stuck), Clone},
+		{"stuck, and on record as complete (rep_mode=strict): clone", arrival(stuck, func(a *Arrival) { a.InSync = 4 }), Clone},
+		{"stuck, but the primary has that WAL again", arrival(stuck, func(a *Arrival) { a.Primary.Oldest = 0x5800000 }), Start},
+		{"stuck, but has got on since", arrival(stuck, func(a *Arrival) { a.Position = 0x5900000 }), Start},
+		{"stuck, but it is not known what the primary has", arrival(stuck, func(a *Arrival) { a.Primary.Oldest = 0 }), Start},
+		{"stuck, but the primary is another cluster's: refuse", arrival(stuck, func(a *Arrival) { a.Primary.System = 1 }), Refuse},
+		{"stuck, and the primary is silent: wait", arrival(stuck, silent), Wait},
+		{"WAL before the control file's position is gone, but never was needed", arrival(stuck, func(a *Arrival) { a.Stuck = 0 }), Start},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -37,6 +37,7 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 	if err := a.lookAtData(&arrival); err != nil {
 		return arrival, err
 	}
+	arrival.Stuck = a.stuck()
 	if err := a.recall(&arrival); err != nil {
 		return arrival, err
 	}
@@ -44,6 +45,17 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 		arrival.Primary = a.askPrimary(ctx, arrival.Epoch.Node)
 	}
 	return arrival, nil
+}
+
+// stuck is how far the WAL went when the supervisor found this standby in need
+// of what the primary has no more. Without it the supervisor finds out again.
+func (a *Activation) stuck() ha.LSN {
+	var repairs ha.Repairs
+	err := control.ReadJSON(config.RepairsFile(a.Instance.Name), &repairs)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.Log.Warn("cannot tell whether this standby was stuck", "error", err)
+	}
+	return repairs.Stuck
 }
 
 // recall goes by the latest epoch that this host has seen, where an older copy

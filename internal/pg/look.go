@@ -36,7 +36,9 @@ type Look struct {
 	Replayed     ha.LSN
 	Redo         ha.LSN // where recovery would begin: WAL before it is not needed to start this server
 	ReplayPaused bool
+	AwaitsWAL    bool     // all that is here has been replayed
 	Archive      bool     // restore_command is set: WAL may come from elsewhere, too
+	Overridden   []string // settings of ours for replication that ALTER SYSTEM has replaced
 	ReplayAge    *float64 // seconds since the commit of the last replayed transaction; nil if there was none
 	Receiver     *Receiver
 

@@ -31,7 +31,11 @@ SELECT row_to_json(look) FROM (SELECT
 	CASE WHEN standby THEN pg_last_wal_replay_lsn() END AS replayed,
 	CASE WHEN standby THEN (SELECT redo_lsn FROM pg_control_checkpoint()) END AS redo,
 	CASE WHEN standby THEN pg_is_wal_replay_paused() END AS replaypaused,
+	standby AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+		AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) AS awaitswal,
 	standby AND current_setting('restore_command') <> '' AS archive,
+	CASE WHEN standby THEN (SELECT json_agg(name ORDER BY name) FROM pg_settings
+		WHERE name IN ('primary_conninfo', 'primary_slot_name') AND sourcefile LIKE '%/postgresql.auto.conf') END AS overridden,
 	CASE WHEN standby THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS replayage,
 	(SELECT row_to_json(receiver) FROM receiver WHERE pid IS NOT NULL) AS receiver,
 	(SELECT json_agg(w ORDER BY w.applicationname, w.pid) FROM (

@@ -83,6 +83,11 @@ type Supervisor struct {
 	follows   string    // node in primary_conninfo
 	houseAt   time.Time
 	slotsDue  time.Time
+	dry       time.Time // since when a standby has received and replayed nothing
+	awaited   time.Time // when it last had replayed all that is there
+	streamed  time.Time // since when replication has gone well
+	repairs   ha.Repairs
+	complaint string  // why nothing is received, and what is not tried any more
 	inquiry   inquiry // the latest that has ended
 	inquiring bool
 	crashes   crashes
@@ -135,6 +140,7 @@ func (s *Supervisor) begin() (err error) {
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
 	}
+	s.recallRepairs()
 	if s.latest, err = control.ReadEpoch(config.EpochFile(s.Instance.Name)); err != nil {
 		return err
 	}
@@ -193,10 +199,12 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.reclaim(ctx)
+	s.reclaimUpstream(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
 		facts := s.facts()
+		s.complaint = ha.Complaint(facts)
 		for _, action := range ha.Decide(facts) {
 			acted = true
 			if err := s.act(ctx, action); err != nil {
