@@ -58,7 +58,7 @@ func remedy(f Facts) (Verb, string) {
 	// It never streams again by itself; a fresh start rewinds it.
 	case f.DivergedFor > DivergedPatience:
 		return Fail, holdsEpoch(f.Candidate).Why
-	case o.For <= OutagePatience:
+	case o.For <= OutagePatience || f.Epoch.Node == f.Self.Node:
 		return "", ""
 	case p == nil:
 		return "", fmt.Sprintf("%s does not answer as a primary", f.Epoch.Node)

@@ -53,6 +53,7 @@ func TestRepair(t *testing.T) {
 		{"ahead of the primary", outage(func(f *Facts) { f.Outage.Primary.Position = 0x8000000 }), []Verb{Fail}, "ahead of h1"},
 		{"a history without the recorded promotion: no question is needed", standbyFacts(diverged), []Verb{SetScore, Fail}, "does not contain the promotion"},
 		{"which was repaired often enough", outage(diverged, restarted(5)), nil, "given up after 5 repairs"},
+		{"the last primary has nobody to follow", outage(func(f *Facts) { f.Epoch.Node, f.Self.Score = "h2", EligibleScore }), nil, ""},
 		{"a primary is left alone, whatever it was before", primaryFacts(func(f *Facts) { f.Outage, f.DivergedFor = outage(removed).Outage, time.Hour }), nil, ""},
 	}
 	for _, tt := range tests {
