@@ -24,6 +24,10 @@ type Look struct {
 	SynchronousFrom string
 	PendingRestart  []string // settings that were changed and wait for a restart
 
+	WALLevel     string
+	SyncsSlots   bool   // standby: it synchronises the primary's failover slots
+	StandbySlots string // synchronized_standby_slots as in force
+
 	// On a primary.
 	Written    ha.LSN // handed to the operating system
 	Flushed    ha.LSN // durable

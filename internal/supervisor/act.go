@@ -119,6 +119,7 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 	if err != nil {
 		return err
 	}
+	settings.Failover = s.outliveFailover()
 	uid, gid, err := pg.Owner(s.Instance.PGData)
 	if err != nil {
 		return err

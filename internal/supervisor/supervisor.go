@@ -61,39 +61,40 @@ type Supervisor struct {
 	// request in whose course it began.
 	life context.Context
 
-	conn      *pg.Conn
-	server    *postmaster.Process // the postmaster, nil when none runs
-	mainPID   int                 // of the database unit, for its status line
-	seen      observation
-	view      cluster.View
-	viewAt    time.Time // zero: read at the next look
-	memory    ha.Memory
-	settings  int      // how often synchronous_standby_names has been seen to change
-	enforced  int      // for which of the changes it is proven that commits go by it
-	enforcing int      // for which of them that is being proven, 0 for none
-	latest    ha.Epoch // the latest that this host has seen
-	history   ha.History
-	settled   bool
-	yielded   time.Time // when this host stood back after a crash
-	reported  time.Time // start of the activation whose failure was reported
-	diverged  time.Time
-	stalled   time.Time // since when the disk has taken no WAL, while sessions wait for that
-	hung      time.Time // since when PostgreSQL has run without answering
-	warned    time.Time // since when something is unusual
-	follows   string    // node in primary_conninfo
-	houseAt   time.Time
-	slotsDue  time.Time
-	dry       time.Time // since when a standby has received and replayed nothing
-	awaited   time.Time // when it last had replayed all that is there
-	streamed  time.Time // since when replication has gone well
-	repairs   ha.Repairs
-	complaint string  // why nothing is received, and what is not tried any more
-	inquiry   inquiry // the latest that has ended
-	inquiring bool
-	crashes   crashes
-	said      string // status line
-	summary   string // as published for the other hosts
-	changed   time.Time
+	conn       *pg.Conn
+	server     *postmaster.Process // the postmaster, nil when none runs
+	mainPID    int                 // of the database unit, for its status line
+	seen       observation
+	view       cluster.View
+	viewAt     time.Time // zero: read at the next look
+	memory     ha.Memory
+	settings   int      // how often synchronous_standby_names has been seen to change
+	enforced   int      // for which of the changes it is proven that commits go by it
+	enforcing  int      // for which of them that is being proven, 0 for none
+	latest     ha.Epoch // the latest that this host has seen
+	history    ha.History
+	settled    bool
+	yielded    time.Time // when this host stood back after a crash
+	reported   time.Time // start of the activation whose failure was reported
+	diverged   time.Time
+	stalled    time.Time // since when the disk has taken no WAL, while sessions wait for that
+	hung       time.Time // since when PostgreSQL has run without answering
+	warned     time.Time // since when something is unusual
+	follows    string    // node in primary_conninfo
+	houseAt    time.Time
+	slotsDue   time.Time
+	logicalDue time.Time
+	dry        time.Time // since when a standby has received and replayed nothing
+	awaited    time.Time // when it last had replayed all that is there
+	streamed   time.Time // since when replication has gone well
+	repairs    ha.Repairs
+	complaint  string  // why nothing is received, and what is not tried any more
+	inquiry    inquiry // the latest that has ended
+	inquiring  bool
+	crashes    crashes
+	said       string // status line
+	summary    string // as published for the other hosts
+	changed    time.Time
 }
 
 // enforcement is the end of an attempt to prove that commits go by a setting.
@@ -214,6 +215,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 		}
 		s.enforce()
 		s.keepSlots(ctx)
+		s.keepLogical(ctx)
 		s.keepHouse(ctx)
 	}
 	if failed {
