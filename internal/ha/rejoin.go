@@ -23,7 +23,9 @@ type Arrival struct {
 	// checkpoint, for Replaying the end of what was replayed.
 	Timeline Timeline
 	Position LSN
-	Stuck    LSN // how far the WAL went when this standby could not go on for lack of more, 0: it could
+	Redo     LSN  // where a recovery from the latest checkpoint begins
+	Stuck    LSN  // how far the WAL went when this standby could not go on for lack of more, 0: it could
+	Archive  bool // a restore_command may fetch what the primary has no more
 
 	Granted bool          // Pacemaker promotes this node
 	Forced  bool          // the administrator accepts what is lost if it does
@@ -103,8 +105,8 @@ func Rejoin(a Arrival) Plan {
 		}
 		return plan(Start, "this host was the last primary")
 	}
-	if p := a.Primary; p != nil && p.System == a.Epoch.System && a.starved(*p) {
-		return plan(Clone, "needs the WAL from %s on, %s has none before %s", a.Stuck, a.Epoch.Node, p.Oldest)
+	if lacks := lacking(a); lacks != "" {
+		return plan(Clone, "%s", lacks)
 	}
 	if a.InSync == a.Epoch.Number {
 		return plan(Start, "this host holds every acknowledged commit of epoch %d", a.Epoch.Number)
@@ -116,13 +118,6 @@ func Rejoin(a Arrival) Plan {
 		return plan(Wait, "%s, which holds later commits, does not answer", a.Epoch.Node)
 	}
 	return rejoinPrimary(a, *a.Primary)
-}
-
-// starved says whether these data were stuck as a standby, have not got on since
-// (a restore_command may have helped), and still cannot. The control file alone
-// does not say how far the WAL goes that is here.
-func (a Arrival) starved(p Upstream) bool {
-	return a.Stuck > 0 && a.Position <= a.Stuck && a.Stuck < p.Oldest
 }
 
 func firstStart(a Arrival) Plan {

@@ -97,3 +97,27 @@ func Complaint(f Facts) string {
 	}
 	return why
 }
+
+// lacking says which WAL these data need that the primary has no more, "" where
+// nothing is known to be missing.
+func lacking(a Arrival) string {
+	p := a.Primary
+	if p == nil || p.System != a.Epoch.System || p.Oldest == 0 {
+		return ""
+	}
+	// The control file alone does not say how far the WAL goes that is here: only
+	// the running standby knew. It may have got on since.
+	if a.Stuck > 0 && a.Position <= a.Stuck && a.Stuck < p.Oldest {
+		return fmt.Sprintf("needs the WAL from %s on, %s has none before %s", a.Stuck, a.Epoch.Node, p.Oldest)
+	}
+	left, ancestor := p.History.LeftAt(a.Timeline)
+	if a.InSync == a.Epoch.Number || a.Archive || a.Redo == 0 || !ancestor || rejoinPrimary(a, *p).Course == Start {
+		return ""
+	}
+	// What was rewound recovers from the last checkpoint before the histories
+	// parted, by the WAL of the source, and takes no connection before it is done.
+	if need := min(a.Redo, left); need < p.Oldest {
+		return fmt.Sprintf("to be rewound, needs the WAL from %s on, %s has none before %s", need, a.Epoch.Node, p.Oldest)
+	}
+	return ""
+}

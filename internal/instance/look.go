@@ -118,7 +118,7 @@ func (a *Activation) lookAtData(arrival *ha.Arrival) error {
 	if err != nil {
 		return err
 	}
-	arrival.System = c.System
+	arrival.System, arrival.Redo, arrival.Archive = c.System, c.Redo, pg.MayRestore(a.Instance.PGData)
 	arrival.Timeline, arrival.Position, arrival.Ended = ending(c)
 	return nil
 }

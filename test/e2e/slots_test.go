@@ -82,12 +82,12 @@ func standbyLedAway(s *scene) {
 	const ask = "select current_setting('primary_conninfo')"
 	ours := ""
 	back := func(ctx context.Context, says string) error {
-		if err := s.c.AwaitStandby(ctx, standby); err != nil {
-			return err
-		}
-		now, err := cluster.SQL(ctx, standby, ask)
-		log, errLog := standby.Run(ctx, "journalctl", "--unit="+cluster.Watcher, "--no-pager", "--output=cat")
-		return errors.Join(err, errLog, expect("primary_conninfo", now, ours), mention("the supervisor's log", log, says))
+		err := cluster.Await(ctx, "pgtwin's setting", func(ctx context.Context) error {
+			now, err := cluster.SQL(ctx, standby, ask)
+			log, errLog := standby.Run(ctx, "journalctl", "--unit="+cluster.Watcher, "--no-pager", "--output=cat")
+			return errors.Join(err, errLog, expect("primary_conninfo", now, ours), mention("the supervisor's log", log, says))
+		})
+		return errors.Join(err, s.c.AwaitStandby(ctx, standby))
 	}
 	s.tell(
 		step("the standby follows the primary", func(ctx context.Context) (err error) {
@@ -226,7 +226,15 @@ func logicalSlot(s *scene) {
 			return err
 		}),
 		step("the standby has it, and the primary gives away only what the standby has", func(ctx context.Context) error {
+			// It is safe on the standby only once the subscriber has got on, after a record of the running transactions
+			// (manual, "Replication Slot Synchronization").
 			return cluster.Await(ctx, "the slot on the standby", func(ctx context.Context) error {
+				if _, err := cluster.SQL(ctx, primary, "insert into news values ('first'); select pg_log_standby_snapshot()"); err != nil {
+					return err
+				}
+				if _, err := read(ctx, primary); err != nil {
+					return err
+				}
 				there, err := cluster.SQL(ctx, standby, "select synced and not temporary and invalidation_reason is null from pg_replication_slots where slot_name = 'sub'")
 				slots, errSlots := cluster.SQL(ctx, primary, "select current_setting('synchronized_standby_slots')")
 				return errors.Join(err, errSlots, expect("that it is synchronised", there, "t"), expect("synchronized_standby_slots", slots, slotOf(standby)))
