@@ -36,6 +36,9 @@ func SlotFor(i Instance, node string) string {
 	return fmt.Sprintf("%s_%08x", name[:maxName-9], sum.Sum32())
 }
 
+// SlotPrefix is how the names of all slots that are kept for nodes begin.
+func SlotPrefix(i Instance) string { return strings.Map(slotCharacter, i.SlotName+"_") }
+
 func slotCharacter(c rune) rune {
 	switch {
 	case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':

@@ -32,6 +32,9 @@ func AcceptLoss(name string) string { return filepath.Join(RunDir(name), "accept
 // ProgressFile holds a control.Progress as JSON.
 func ProgressFile(name string) string { return filepath.Join(RunDir(name), "progress.json") }
 
+// RepairsFile holds ha.Repairs as JSON while replication had to be repaired.
+func RepairsFile(name string) string { return filepath.Join(RunDir(name), "repairs.json") }
+
 // StatusFile holds a control.State as JSON.
 func StatusFile(name string) string { return filepath.Join(RunDir(name), "status.json") }
 

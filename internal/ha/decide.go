@@ -25,6 +25,7 @@ type Facts struct {
 	Standbys    []Follower
 	Upstream    string // standby: the node it is configured to follow
 	DivergedFor time.Duration
+	Outage      Outage // standby
 }
 
 // Mode is what a commit waits for (rep_mode).
@@ -65,6 +66,8 @@ const (
 	Restore  Verb = "restore" // the record of this host's promotion
 	Yield    Verb = "yield"   // the peers shall take over from a dead primary
 	Fail     Verb = "fail"    // report this instance to Pacemaker as failed
+	Connect  Verb = "connect" // write and load the configuration by which this standby follows Node
+	Replace  Verb = "replace" // report this standby as failed, whose next start is to copy Node
 	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary
 )
 
@@ -161,11 +164,7 @@ func asStandby(f Facts) []Action {
 	if up := f.Epoch.Node; up != "" && up != f.Self.Node && up != f.Upstream {
 		actions = append(actions, Action{Verb: Follow, Node: up, Why: fmt.Sprintf("%s was promoted (epoch %d)", up, f.Epoch.Number)})
 	}
-	// It never streams again by itself; a fresh start rewinds it.
-	if f.DivergedFor > DivergedPatience {
-		actions = append(actions, Action{Verb: Fail, Why: holdsEpoch(f.Candidate).Why})
-	}
-	return actions
+	return append(actions, repair(f)...)
 }
 
 func asDown(f Facts) []Action {

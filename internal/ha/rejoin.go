@@ -29,6 +29,9 @@ type Arrival struct {
 	// NoRewind is why pg_rewind would refuse to work on the data, "" where it
 	// would not.
 	NoRewind string
+	Redo     LSN  // where a recovery from the latest checkpoint begins
+	Stuck    LSN  // how far the WAL went when this standby could not go on for lack of more, 0: it could
+	Archive  bool // a restore_command may fetch what the primary has no more
 
 	Granted bool          // Pacemaker promotes this node
 	Forced  bool          // the administrator accepts what is lost if it does
@@ -54,6 +57,8 @@ type Upstream struct {
 	History      History
 	Position     LSN
 	Checkpointed bool // its control file is on its timeline already
+	Oldest       LSN  // the beginning of the WAL it still has, 0: not known
+	Slots        []Slot
 }
 
 // Course is how a node gets to a running standby.
@@ -109,6 +114,9 @@ func Rejoin(a Arrival) Plan {
 			return plan(Wait, "another host is to be promoted")
 		}
 		return plan(Start, "this host was the last primary")
+	}
+	if lacks := lacking(a); lacks != "" {
+		return plan(Clone, "%s", lacks)
 	}
 	if a.InSync == a.Epoch.Number {
 		return plan(Start, "this host holds every acknowledged commit of epoch %d", a.Epoch.Number)

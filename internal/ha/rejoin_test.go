@@ -32,6 +32,10 @@ func TestRejoin(t *testing.T) {
 	ended := func(e Ending, tl Timeline, at LSN) func(*Arrival) {
 		return func(a *Arrival) { a.Ended, a.Timeline, a.Position = e, tl, at }
 	}
+	stuck := func(a *Arrival) {
+		a.Ended, a.Timeline, a.Position, a.Stuck, a.Primary.Oldest = Replaying, 3, 0x5400000, 0x5800000, 0x6000000
+	}
+	old := func(a *Arrival) { a.Redo, a.Primary.Oldest = 0x4F00000, 0x5800000 }
 	tests := []struct {
 		name string
 		a    Arrival
@@ -74,6 +78,20 @@ func TestRejoin(t *testing.T) {
 		{"crashed recovery on the primary's timeline: follow", arrival(ended(Crashed, 3, 0x5800000)), Start},
 		{"ahead of the primary on its own timeline: rewind", arrival(ended(Replaying, 3, 0x7000000)), Rewind},
 		{"a timeline of its own: rewind", arrival(ended(Clean, 4, 0x5000100)), Rewind},
+		{"crashed, and what a rewind needs is gone: clone", arrival(old), Clone},
+		{"so it is where a checkpoint followed the switch", arrival(old, func(a *Arrival) { a.Redo, a.Position = 0x5600000, 0x5600100 }), Clone},
+		{"so it is before the new primary's first checkpoint", arrival(old, func(a *Arrival) { a.Primary.Checkpointed = false }), Clone},
+		{"crashed, and the primary still has what a rewind needs", arrival(old, func(a *Arrival) { a.Primary.Oldest = 0x4000000 }), Rewind},
+		{"crashed, and an archive may have it", arrival(old, func(a *Arrival) { a.Archive = true }), Rewind},
+		{"shut down before the switch, and the WAL of before is gone: follow", arrival(old, ended(Clean, 2, 0x4FFFF88)), Start},
+		{"stuck for lack of WAL: clone", arrival(stuck), Clone},
+		{"stuck, and on record as complete (rep_mode=strict): clone", arrival(stuck, func(a *Arrival) { a.InSync = 4 }), Clone},
+		{"stuck, but the primary has that WAL again", arrival(stuck, func(a *Arrival) { a.Primary.Oldest = 0x5800000 }), Start},
+		{"stuck, but has got on since", arrival(stuck, func(a *Arrival) { a.Position = 0x5900000 }), Start},
+		{"stuck, but it is not known what the primary has", arrival(stuck, func(a *Arrival) { a.Primary.Oldest = 0 }), Start},
+		{"stuck, but the primary is another cluster's: wait", arrival(stuck, func(a *Arrival) { a.Primary.System = 1 }), Wait},
+		{"stuck, and the primary is silent: wait", arrival(stuck, silent), Wait},
+		{"WAL before the control file's position is gone, but never was needed", arrival(stuck, func(a *Arrival) { a.Stuck = 0 }), Start},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

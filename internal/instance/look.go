@@ -37,6 +37,7 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 	if err := a.lookAtData(&arrival); err != nil {
 		return arrival, err
 	}
+	arrival.Stuck = a.stuck()
 	if err := a.recall(&arrival); err != nil {
 		return arrival, err
 	}
@@ -44,6 +45,17 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 		arrival.Primary = a.askPrimary(ctx, arrival.Epoch.Node)
 	}
 	return arrival, nil
+}
+
+// stuck is how far the WAL went when the supervisor found this standby in need
+// of what the primary has no more. Without it the supervisor finds out again.
+func (a *Activation) stuck() ha.LSN {
+	var repairs ha.Repairs
+	err := control.ReadJSON(config.RepairsFile(a.Instance.Name), &repairs)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.Log.Warn("cannot tell whether this standby was stuck", "error", err)
+	}
+	return repairs.Stuck
 }
 
 // recall goes by the latest epoch that this host has seen, where an older copy
@@ -109,7 +121,7 @@ func (a *Activation) lookAtData(arrival *ha.Arrival) error {
 	if err != nil {
 		return err
 	}
-	arrival.System = c.System
+	arrival.System, arrival.Redo, arrival.Archive = c.System, c.Redo, pg.MayRestore(a.Instance.PGData)
 	arrival.Timeline, arrival.Position, arrival.Ended = ending(c)
 	if !c.Checksums && !c.WALLogHints {
 		arrival.NoRewind = "pg_rewind needs data checksums or wal_log_hints, and the data have neither"

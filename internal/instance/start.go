@@ -142,6 +142,7 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 	}
 	for _, node := range required {
 		s.Synchronous = append(s.Synchronous, config.ApplicationNameOf(i, node))
+		s.SynchronizedSlots = append(s.SynchronizedSlots, config.SlotFor(i, node))
 	}
 	if upstream != "" {
 		target := Upstream(i, c, upstream)

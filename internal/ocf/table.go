@@ -53,7 +53,8 @@ are listen_addresses in postgresql.conf; pgtwin itself connects through the Unix
 It is the node's name where this is empty, else VALUE_NODE, with every "-" and "." of the node's name as "_".`},
 		{Name: "slot_name", Type: String, Default: "ha_slot", parse: slotName,
 			Short: "Prefix of the replication slots",
-			Long:  `The primary keeps one physical replication slot for each peer, named VALUE_NODE.`},
+			Long: `Every node keeps one physical replication slot for each peer, named VALUE_NODE. Idle slots of such a name that belong to
+no node of the cluster are dropped.`},
 		{Name: "max_slot_wal_keep_size", Type: Integer, Default: "1024", Max: math.MaxInt32, Reloadable: true,
 			Short: "WAL kept for an absent standby, in MB",
 			Long: `How much write-ahead log, in MB, a slot may keep for a standby that is away. A standby that was away for longer
@@ -88,9 +89,10 @@ where the file system has them. This needs the space for both. false: it is remo
 			Long: `File in libpq's format (.pgpass) with the user and password for replication. It is read and never changed. Empty:
 replication has to get along without a password.`},
 		{Name: "replication_failure_threshold", Type: Integer, Default: "5", Min: 1, Max: math.MaxInt32, Reloadable: true,
-			Short: "Without effect",
-			Long: `Accepted for existing configurations and without effect. A standby that is not on the primary's history is reported
-to Pacemaker after five seconds, and its next start rewinds it or copies it anew.`},
+			Short: "Repairs of a standby before it is given up",
+			Long: `A standby that receives nothing for five seconds although its primary serves is repaired: it connects anew, and where
+it cannot go on from its data it is restarted, and rewound or copied from the primary. After this many attempts, of each
+kind, it is left as it is and reported as degraded, until replication has gone well for a minute.`},
 		{Name: "vip", Type: String, Reloadable: true, parse: optional(Address),
 			Short: "Virtual address of the primary",
 			Long: `Address under which clients reach the primary, shown in status. The address itself is a resource of its own,

@@ -2,8 +2,6 @@ package pg
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -83,23 +81,6 @@ func RestoreCommand(pgdata, configFile string) []string {
 		argv = append(argv, "-c", "config_file="+configFile)
 	}
 	return append(argv, "-C", "restore_command")
-}
-
-// MayRestore says whether the administrator's configuration can have a restore_command: its files say
-// so, or take in others.
-func MayRestore(pgdata string) bool {
-	for _, name := range []string{"postgresql.conf", "postgresql.auto.conf"} {
-		text, err := os.ReadFile(filepath.Join(pgdata, name))
-		if err != nil {
-			continue // one that is not there sets nothing
-		}
-		for line := range strings.Lines(string(text)) {
-			if setting := settingName(line); setting == "restore_command" || strings.HasPrefix(setting, "include") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // CrashRecovery replays what a crashed server left in its WAL and stops, in single-user mode with

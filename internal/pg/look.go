@@ -24,6 +24,10 @@ type Look struct {
 	SynchronousFrom string
 	PendingRestart  []string // settings that were changed and wait for a restart
 
+	WALLevel     string
+	SyncsSlots   bool   // standby: it synchronises the primary's failover slots
+	StandbySlots string // synchronized_standby_slots as in force
+
 	// On a primary.
 	Written    ha.LSN // handed to the operating system
 	Flushed    ha.LSN // durable
@@ -34,11 +38,15 @@ type Look struct {
 	// On a standby.
 	Received     ha.LSN // flushed by the WAL receiver since the server's start; 0 if it never ran
 	Replayed     ha.LSN
+	Redo         ha.LSN // where recovery would begin: WAL before it is not needed to start this server
 	ReplayPaused bool
+	AwaitsWAL    bool     // all that is here has been replayed
+	Archive      bool     // restore_command is set: WAL may come from elsewhere, too
+	Overridden   []string // settings of ours for replication that ALTER SYSTEM has replaced
 	ReplayAge    *float64 // seconds since the commit of the last replayed transaction; nil if there was none
 	Receiver     *Receiver
 
-	Slots []Slot
+	Slots []ha.Slot
 }
 
 // Position is how far the server's WAL goes: written on a primary, the greater of received and
@@ -77,15 +85,6 @@ type Walsender struct {
 	Replayed        ha.LSN
 	Address         string // "" for a unix socket
 	Slot            string
-}
-
-// Slot is a replication slot.
-type Slot struct {
-	Name      string
-	Type      string // physical or logical
-	Active    bool
-	Restart   ha.LSN // WAL is kept from here on
-	WALStatus string // reserved, extended, unreserved, lost; "" while nothing is reserved
 }
 
 //go:embed look.sql

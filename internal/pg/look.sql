@@ -25,11 +25,20 @@ SELECT row_to_json(look) FROM (SELECT
 	current_setting('synchronous_standby_names') AS synchronous,
 	(SELECT coalesce(sourcefile, '') FROM pg_settings WHERE name = 'synchronous_standby_names') AS synchronousfrom,
 	(SELECT json_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart) AS pendingrestart,
+	current_setting('wal_level') AS wallevel,
+	standby AND coalesce(current_setting('sync_replication_slots', true) = 'on', false) AS syncsslots,
+	coalesce(current_setting('synchronized_standby_slots', true), '') AS standbyslots,
 	CASE WHEN NOT standby THEN pg_current_wal_lsn() END AS written,
 	CASE WHEN NOT standby THEN pg_current_wal_flush_lsn() END AS flushed,
 	CASE WHEN standby THEN pg_last_wal_receive_lsn() END AS received,
 	CASE WHEN standby THEN pg_last_wal_replay_lsn() END AS replayed,
+	CASE WHEN standby THEN (SELECT redo_lsn FROM pg_control_checkpoint()) END AS redo,
 	CASE WHEN standby THEN pg_is_wal_replay_paused() END AS replaypaused,
+	standby AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+		AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) AS awaitswal,
+	standby AND current_setting('restore_command') <> '' AS archive,
+	CASE WHEN standby THEN (SELECT json_agg(name ORDER BY name) FROM pg_settings
+		WHERE name IN ('primary_conninfo', 'primary_slot_name') AND sourcefile LIKE '%/postgresql.auto.conf') END AS overridden,
 	CASE WHEN standby THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS replayage,
 	(SELECT row_to_json(receiver) FROM receiver WHERE pid IS NOT NULL) AS receiver,
 	(SELECT json_agg(w ORDER BY w.applicationname, w.pid) FROM (
@@ -41,7 +50,11 @@ SELECT row_to_json(look) FROM (SELECT
 	(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'IO'
 		AND lower(wait_event) IN ('walwrite', 'walsync', 'walinitwrite', 'walinitsync')) AS unwritten,
 	(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgtwin farewell') AS farewells,
+	-- Failover slots came with PostgreSQL 17: the row is asked for its columns.
 	(SELECT json_agg(s ORDER BY s.name) FROM (
-		SELECT slot_name AS name, slot_type AS type, active, restart_lsn AS restart, wal_status AS walstatus
-		FROM pg_replication_slots) AS s) AS slots
+		SELECT slot_name AS name, slot_type = 'physical' AS physical, active, restart_lsn AS restart,
+		       wal_status IS NOT DISTINCT FROM 'lost' AS lost, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS holdsrows,
+		       coalesce((to_jsonb(r) ->> 'failover')::boolean, false) AS failover,
+		       coalesce((to_jsonb(r) ->> 'synced')::boolean, false) AS synced
+		FROM pg_replication_slots AS r WHERE NOT temporary) AS s) AS slots
 FROM role) AS look

@@ -29,12 +29,12 @@ func TestLookAtPrimaryAndStandby(t *testing.T) {
 	if w.ApplicationName != "b" || w.State != "streaming" || w.SyncState != "async" || w.Replayed == 0 || w.Address != "127.0.0.1" || w.Slot != "b" || w.PID == 0 {
 		t.Errorf("walsender %+v", w)
 	}
-	if s := p.Slots[0]; s.Name != "b" || s.Type != "physical" || !s.Active || s.WALStatus != "reserved" || s.Restart == 0 {
+	if s := p.Slots[0]; s.Name != "b" || !s.Physical || !s.Active || s.Lost || s.HoldsRows || s.Restart == 0 {
 		t.Errorf("slot %+v", s)
 	}
 
 	s := cb.lookNow(t)
-	if !s.InRecovery || s.System != control.System || s.Timeline != 1 || s.Received == 0 || s.Replayed == 0 || s.Written != 0 ||
+	if !s.InRecovery || s.System != control.System || s.Timeline != 1 || s.Received == 0 || s.Replayed == 0 || s.Redo == 0 || s.Redo > s.Replayed || s.Archive || s.Written != 0 ||
 		s.Position() != max(s.Received, s.Replayed) || s.ReplayPaused || s.ReplayAge == nil || len(s.Walsenders) != 0 {
 		t.Errorf("standby %+v", s)
 	}

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -138,4 +139,28 @@ func TestAnotherWriterOfSynchronousStandbyNamesIsFoundAndUndone(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestAStandbyThatIsLedAwayIsBroughtBack(t *testing.T) {
+	t.Parallel()
+	a := newServer(t, "a", template)
+	ca := a.start()
+	_, cb := standbyOf(a, ca, "b")
+	streaming(t, ca, cb)
+	if l := cb.lookNow(t); l.Overridden != nil || !l.AwaitsWAL {
+		t.Errorf("%+v", l)
+	}
+	cb.must(t, "ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
+	must(t, cb.Reload(t.Context()))
+	eventually(t, "the end of streaming", func() error {
+		if l := cb.lookNow(t); l.Receiver.Streaming() || !l.AwaitsWAL || !slices.Equal(l.Overridden, []string{"primary_conninfo"}) {
+			return fmt.Errorf("%+v", l)
+		}
+		return nil
+	})
+	must(t, cb.ReclaimUpstream(t.Context()))
+	streaming(t, ca, cb)
+	if l := cb.lookNow(t); l.Overridden != nil {
+		t.Errorf("left %q", l.Overridden)
+	}
 }

@@ -3,6 +3,7 @@ package pg
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,11 @@ type Settings struct {
 	Upstream    *Target  // nil: follows nobody
 	Slot        string   // slot on the upstream, "" for none
 	Synchronous []string // standbys whose flush every commit waits for; none: commits wait for nobody
+
+	// Failover lets logical slots outlive a failover. For PostgreSQL 17 and later, and only where the
+	// server is known to run with wal_level=logical: with another one its standby would not start.
+	Failover          bool
+	SynchronizedSlots []string // slots of the standbys that subscribers are not to get ahead of
 
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
@@ -55,7 +61,7 @@ func ManagedNames() []string {
 }
 
 func managed(s Settings) []setting {
-	return append(placeSettings(s), append(replicationSettings(s), logSettings(s.Name)...)...)
+	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), logSettings(s.Name))
 }
 
 func placeSettings(s Settings) []setting {
@@ -77,7 +83,7 @@ func placeSettings(s Settings) []setting {
 func replicationSettings(s Settings) []setting {
 	upstream := ""
 	if s.Upstream != nil {
-		upstream = s.Upstream.replicating().Conninfo()
+		upstream = s.primaryConninfo()
 	}
 	keep, timeout, slotKeep := s.WALKeepSize, s.WALTimeout, strconv.Itoa(s.MaxSlotWALKeepSize)+"MB"
 	if keep == 0 {
@@ -101,8 +107,37 @@ func replicationSettings(s Settings) []setting {
 		{"wal_log_hints", "on", "pg_rewind needs it where the data have no checksums; with checksums it changes nothing."},
 		{"max_slot_wal_keep_size", slotKeep, "How much WAL an absent standby may hold on to."},
 		{"wal_retrieve_retry_interval", "200ms", "A promotion that meets a standby between two attempts to connect waits this long; the default is 5s."},
+		{"wal_receiver_status_interval", "1s", "A standby says how far it is; switched off, it would acknowledge nothing that commits wait for."},
 		{"wal_receiver_timeout", millis, "A standby notices a lost primary within this time; the default is 60s."},
 		{"wal_sender_timeout", millis, "A primary notices a lost standby within this time; the default is 60s."},
+	}
+}
+
+// synchronizesSlots is the first major version that can keep a primary's logical slots on a standby.
+const synchronizesSlots = 17
+
+// primaryConninfo names a database where slots can be synchronised, which takes a session in one.
+func (s Settings) primaryConninfo() string {
+	if s.Major < synchronizesSlots {
+		return s.Upstream.replicating().Conninfo()
+	}
+	return s.Upstream.Conninfo()
+}
+
+// failoverSettings are what the manual asks for under "Logical Replication Failover".
+func failoverSettings(s Settings) []setting {
+	if !s.Failover || s.Major < synchronizesSlots {
+		return nil
+	}
+	synchronizes := "off"
+	if s.Upstream != nil {
+		synchronizes = "on"
+	}
+	return []setting{
+		{"sync_replication_slots", synchronizes, "A standby keeps the primary's failover slots, so that subscribers go on after its promotion."},
+		{"hot_standby_feedback", "on", "Without it a standby synchronises no slots."},
+		{"synchronized_standby_slots", strings.Join(s.SynchronizedSlots, ", "),
+			"Subscribers get only what these have, the standbys that may be promoted: one that is lost would hold them up."},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -29,12 +30,19 @@ func nextToOthers(pgdata string) Settings {
 	return Settings{Name: "postgres-ha", Major: 17, ConfDir: "/var/lib/pgtwin/postgres-ha/conf", PGData: pgdata, Port: 5433,
 		SocketDir: "/run/postgresql", User: "postgres", OSUser: "pgowner", ReplicationUser: "repl",
 		ReplicationHosts: []string{"10.0.0.1", "fd00::1", "10.1.0.0/16", "h2.example"},
-		Upstream:         &Target{Host: "h2", Port: 5433, User: "repl", Database: "left out", PassFile: "/run/pg's/pass", ApplicationName: "h1"},
+		Upstream:         &Target{Host: "h2", Port: 5433, User: "repl", Database: "postgres", PassFile: "/run/pg's/pass", ApplicationName: "h1"},
 		Slot:             "pgtwin_h1", Synchronous: []string{"h2"}, MaxSlotWALKeepSize: 10240, WALTimeout: 7500 * time.Millisecond}
 }
 
 func TestConfigurationFiles(t *testing.T) {
 	golden(t, "standby.managed.conf", Managed(nextToOthers(`/srv/pg\data`)))
+	logical := nextToOthers("/srv/data")
+	logical.Failover, logical.SynchronizedSlots = true, []string{"ha_slot_h2", "ha_slot_h3"}
+	golden(t, "logical.managed.conf", Managed(logical))
+	logical.Major, logical.Upstream = 16, nil
+	if conf := Managed(logical); strings.Contains(conf, "sync_replication_slots") {
+		t.Errorf("PostgreSQL 16 knows no such setting:\n%s", conf)
+	}
 	golden(t, "alone.managed.conf", Managed(Settings{Name: "a", PGData: "/d", Port: 5432, SocketDir: "/s", ConfDir: "/c"}))
 	for _, major := range []int{15, 16} {
 		s := nextToOthers("testdata/pgdata")

@@ -35,7 +35,9 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 		return s.configure(ctx, a.Node, nil)
 	case ha.Yield:
 		return s.yield(ctx, a)
-	case ha.Fail:
+	case ha.Connect:
+		return s.reconnect(ctx, a)
+	case ha.Fail, ha.Replace:
 		return s.fail(ctx, a)
 	case ha.Halt:
 		s.Log.Error("stopping PostgreSQL at once: " + a.Why)
@@ -130,6 +132,7 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 	if err != nil {
 		return err
 	}
+	settings.Failover = s.outliveFailover()
 	uid, gid, err := pg.Owner(s.Instance.PGData)
 	if err != nil {
 		return err
@@ -167,8 +170,16 @@ func (s *Supervisor) fail(ctx context.Context, a ha.Action) error {
 	if s.reported.Equal(s.seen.progress.Since) {
 		return nil
 	}
+	if a.Verb == ha.Replace {
+		if err := s.noteStuck(); err != nil {
+			return err
+		}
+	}
 	if err := s.Cluster.Fail(ctx, s.Instance.Node); err != nil {
 		return err
+	}
+	if s.seen.role == ha.Standby {
+		s.countRestart()
 	}
 	s.reported = s.seen.progress.Since
 	s.noteCrash("reported to Pacemaker as failed: " + a.Why)

@@ -132,6 +132,7 @@ func (s *Supervisor) facts() ha.Facts {
 	if !s.diverged.IsZero() {
 		f.DivergedFor = time.Since(s.diverged)
 	}
+	f.Outage = s.outage(f)
 	return f
 }
 
@@ -144,8 +145,12 @@ func (s *Supervisor) died() bool {
 // history and does not get there by streaming.
 func (s *Supervisor) isDiverged(f ha.Facts) bool {
 	return s.seen.role == ha.Standby && f.Epoch.Number > 0 && f.Epoch.Node != s.Instance.Node &&
-		!s.seen.look.Receiver.Streaming() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) &&
-		slices.ContainsFunc(f.Peers, func(p ha.Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score > 0 })
+		!s.seen.look.Receiver.Streaming() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) && primaryServes(f)
+}
+
+// primaryServes says whether the recorded primary is on record as serving.
+func primaryServes(f ha.Facts) bool {
+	return slices.ContainsFunc(f.Peers, func(p ha.Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score > 0 })
 }
 
 // proven are the required nodes once commits are proven to wait for them: what

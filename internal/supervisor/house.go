@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
 	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
@@ -15,8 +14,8 @@ import (
 // housePeriod is how often what a primary owes its peers is looked after.
 const housePeriod = 10 * time.Second
 
-// keepHouse does what needs no decision: a primary has a slot for every peer,
-// the replication role and a checkpoint on its own timeline.
+// keepHouse does what needs no decision: a primary has the replication role and
+// a checkpoint on its own timeline.
 func (s *Supervisor) keepHouse(ctx context.Context) {
 	if time.Since(s.houseAt) < housePeriod || s.conn == nil {
 		return
@@ -27,20 +26,10 @@ func (s *Supervisor) keepHouse(ctx context.Context) {
 	if s.seen.role != ha.Primary || s.view.Epoch.Node != s.Instance.Node {
 		return
 	}
-	err := errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx))
+	err := errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureCheckpoint(ctx))
 	if err != nil {
 		s.Log.Warn("cannot complete the set-up", "error", err)
 	}
-}
-
-func (s *Supervisor) ensureSlots(ctx context.Context) error {
-	var errs []error
-	for _, node := range s.view.Nodes {
-		if node.Node != s.Instance.Node {
-			errs = append(errs, s.conn.EnsureSlot(ctx, config.SlotFor(s.Instance, node.Node)))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // ensureCheckpoint writes the first checkpoint of a new timeline, before which

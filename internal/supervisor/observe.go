@@ -29,6 +29,7 @@ type observation struct {
 	data     bool // there is a database in the data directory
 	unsound  bool
 	control  pg.Control // while PostgreSQL is down
+	replays  bool       // a standby has got on since the look before
 	news     bool       // something changed that the cluster's view should be fresh for
 }
 
@@ -56,6 +57,7 @@ func (s *Supervisor) observe(ctx context.Context) {
 	}
 	stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
 	s.stalled = firstTime(s.stalled, stalls)
+	seen.replays = seen.look.Replayed > before.look.Replayed
 	if seen.look.Synchronous != before.look.Synchronous {
 		s.settings++
 	}

@@ -101,7 +101,8 @@ func (s *Supervisor) warnings(st control.State) []string {
 	add(s.view.Nodes != nil && !s.view.Quorate, "this part of the cluster has no quorum")
 	add(s.view.Nodes != nil && !s.view.Fencing, "fencing is not configured: a host that is cut off may go on writing, and what it acknowledges is lost")
 	if st.Role == ha.Standby {
-		add(!st.Receiving, "no WAL is received from %s", st.Upstream)
+		add(!st.Receiving && s.complaint == "", "no WAL is received from %s", st.Upstream)
+		add(!st.Receiving && s.complaint != "", "no WAL is received from %s: %s", st.Upstream, s.complaint)
 		add(!st.InSync, "not promotable: commits acknowledged elsewhere may be missing here")
 	}
 	if st.Role == ha.Primary {

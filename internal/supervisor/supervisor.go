@@ -56,40 +56,50 @@ type Supervisor struct {
 	deaths       chan postmaster.Process
 	enforcements chan enforcement
 	copies       chan []string
+	inquiries    chan inquiry
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
 	life context.Context
 
-	conn      *pg.Conn
-	server    *postmaster.Process // the postmaster, nil when none runs
-	mainPID   int                 // of the database unit, for its status line
-	seen      observation
-	view      cluster.View
-	viewAt    time.Time // zero: read at the next look
-	memory    ha.Memory
-	settings  int      // how often synchronous_standby_names has been seen to change
-	enforced  int      // for which of the changes it is proven that commits go by it
-	enforcing int      // for which of them that is being proven, 0 for none
-	latest    ha.Epoch // the latest that this host has seen
-	rank      int      // the highest that a record of ours was given, whatever became of it
-	history   ha.History
-	settled   bool
-	yielded   time.Time // when this host stood back after a crash
-	reported  time.Time // start of the activation whose failure was reported
-	diverged  time.Time
-	stalled   time.Time // since when the disk has taken no WAL, while sessions wait for that
-	hung      time.Time // since when PostgreSQL has run without answering
-	warned    time.Time // since when something is unusual
-	follows   string    // node in primary_conninfo
-	houseAt   time.Time
-	tendedAt  time.Time // when the replaced copies were last looked after
-	tending   bool
-	replaced  []string // copies of the data that are kept
-	crashes   crashes
-	said      string // status line
-	summary   string // as published for the other hosts
-	changed   time.Time
+	conn       *pg.Conn
+	server     *postmaster.Process // the postmaster, nil when none runs
+	mainPID    int                 // of the database unit, for its status line
+	seen       observation
+	view       cluster.View
+	viewAt     time.Time // zero: read at the next look
+	memory     ha.Memory
+	settings   int      // how often synchronous_standby_names has been seen to change
+	enforced   int      // for which of the changes it is proven that commits go by it
+	enforcing  int      // for which of them that is being proven, 0 for none
+	latest     ha.Epoch // the latest that this host has seen
+	rank       int      // the highest that a record of ours was given, whatever became of it
+	history    ha.History
+	settled    bool
+	yielded    time.Time // when this host stood back after a crash
+	reported   time.Time // start of the activation whose failure was reported
+	diverged   time.Time
+	stalled    time.Time // since when the disk has taken no WAL, while sessions wait for that
+	hung       time.Time // since when PostgreSQL has run without answering
+	warned     time.Time // since when something is unusual
+	follows    string    // node in primary_conninfo
+	houseAt    time.Time
+	slotsDue   time.Time
+	logicalDue time.Time
+	dry        time.Time // since when a standby has received and replayed nothing
+	awaited    time.Time // when it last had replayed all that is there
+	streamed   time.Time // since when replication has gone well
+	repairs    ha.Repairs
+	complaint  string  // why nothing is received, and what is not tried any more
+	inquiry    inquiry // the latest that has ended
+	inquiring  bool
+	tendedAt   time.Time // when the replaced copies were last looked after
+	tending    bool
+	replaced   []string // copies of the data that are kept
+	crashes    crashes
+	said       string // status line
+	summary    string // as published for the other hosts
+	changed    time.Time
 }
 
 // enforcement is the end of an attempt to prove that commits go by a setting.
@@ -132,10 +142,12 @@ func (s *Supervisor) begin() (err error) {
 	s.deaths = make(chan postmaster.Process, 1)
 	s.enforcements = make(chan enforcement)
 	s.copies = make(chan []string)
+	s.inquiries = make(chan inquiry)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
 	}
+	s.recallRepairs()
 	if s.latest, err = control.ReadEpoch(config.EpochFile(s.Instance.Name)); err != nil {
 		return err
 	}
@@ -167,6 +179,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			}
 		case s.replaced = <-s.copies:
 			s.tending = false
+		case s.inquiry = <-s.inquiries:
+			s.inquiring = false
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -194,10 +208,12 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.reclaim(ctx)
+	s.reclaimUpstream(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
 		facts := s.facts()
+		s.complaint = ha.Complaint(facts)
 		for _, action := range ha.Decide(facts) {
 			acted = true
 			if err := s.act(ctx, action); err != nil {
@@ -206,6 +222,8 @@ func (s *Supervisor) tick(ctx context.Context) {
 			}
 		}
 		s.enforce()
+		s.keepSlots(ctx)
+		s.keepLogical(ctx)
 		s.keepHouse(ctx)
 		s.tendCopies()
 	}

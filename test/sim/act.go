@@ -32,6 +32,8 @@ func (s *supervisor) act(a ha.Action, done func(error)) {
 			s.yielding, s.yielded = true, h.w.now
 			done(err)
 		})
+	case ha.Connect:
+		s.connect(a, done)
 	case ha.Fail:
 		s.fail(done)
 	case ha.Halt:
@@ -157,6 +159,10 @@ func (s *supervisor) fail(done func(error)) {
 	}
 	s.reported = s.seen.began
 	s.after(h.w.between(10*ms, 80*ms), func() {
+		if s.seen.role == ha.Standby {
+			h.repairs.Restarts++
+			h.repairs.Last = h.w.time()
+		}
 		if h.rsc.role != stopped {
 			h.record(record{h.rsc.role, true})
 		}

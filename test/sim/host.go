@@ -49,6 +49,7 @@ type host struct {
 	began      int // counts activations
 	intent     intent
 	grant      bool
+	repairs    ha.Repairs
 }
 
 // after schedules do on this host: not when it has lost power, and later when
@@ -109,7 +110,7 @@ func (h *host) boot() {
 	h.up, h.leaving, h.condemned, h.seenAll = true, false, false, false
 	h.cib, h.saving = h.disk, false
 	h.score, h.rsc = promotionScore{}, resource{}
-	h.intent, h.grant, h.phase = stopIntent, false, ""
+	h.intent, h.grant, h.phase, h.repairs = stopIntent, false, "", ha.Repairs{}
 	h.blocked, h.missed, h.delivered, h.scoredAt = nil, nil, w.now, w.now
 	w.tracef("%s boots", h.name)
 	w.form(only(h.id))

@@ -150,6 +150,7 @@ func (s *supervisor) facts() ha.Facts {
 	if s.diverged > 0 {
 		f.DivergedFor = h.w.now - s.diverged
 	}
+	f.Outage = s.outage(f)
 	return f
 }
 
@@ -171,6 +172,5 @@ func (s *supervisor) isDiverged(f ha.Facts) bool {
 		f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) {
 		return false
 	}
-	p := s.view.nodes[s.h.w.id(f.Epoch.Node)]
-	return p.Online && p.Score > 0
+	return s.primaryServes(f)
 }

@@ -31,6 +31,8 @@ type supervisor struct {
 	yielding bool
 	reported int
 	diverged time.Duration // since when, 0: it is not
+	dry      time.Duration // since when a standby has received nothing
+	streamed time.Duration
 	hung     time.Duration
 	stalled  time.Duration
 	settings int // how often synchronous_standby_names has been seen to change
