@@ -80,6 +80,7 @@ type Supervisor struct {
 	hung      time.Time // since when PostgreSQL has run without answering
 	warned    time.Time // since when something is unusual
 	follows   string    // node in primary_conninfo
+	loaded    time.Time // the configuration, when the access rules were copied last
 	houseAt   time.Time
 	crashes   crashes
 	said      string // status line
@@ -186,6 +187,7 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.reclaim(ctx)
+	s.takeIn(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
