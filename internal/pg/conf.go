@@ -27,15 +27,29 @@ func WriteConf(dir string, s Settings, uid, gid uint32) (changed bool, err error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, fmt.Errorf("cannot write the configuration: %w", err)
 	}
+	// The file that names the others comes last.
+	access, err := WriteAccess(dir, s, uid, gid)
+	if err != nil {
+		return access, err
+	}
+	changed, err = writeFiles(dir, uid, gid, file{"managed.conf", Managed(s)}, file{"postgresql.conf", mainConf(s)})
+	return changed || access, err
+}
+
+// WriteAccess is WriteConf for pg_hba.conf and pg_ident.conf alone.
+func WriteAccess(dir string, s Settings, uid, gid uint32) (changed bool, err error) {
 	hba, errHBA := hbaConf(s)
 	ident, errIdent := identConf(s)
 	if err := errors.Join(errHBA, errIdent); err != nil {
 		return false, fmt.Errorf("cannot write the configuration: %w", err)
 	}
-	// The file that names the others comes last.
-	for _, f := range []struct{ name, text string }{
-		{"managed.conf", Managed(s)}, {"pg_hba.conf", hba}, {"pg_ident.conf", ident}, {"postgresql.conf", mainConf(s)},
-	} {
+	return writeFiles(dir, uid, gid, file{"pg_hba.conf", hba}, file{"pg_ident.conf", ident})
+}
+
+type file struct{ name, text string }
+
+func writeFiles(dir string, uid, gid uint32, files ...file) (changed bool, err error) {
+	for _, f := range files {
 		replaced, err := replaceIfChanged(filepath.Join(dir, f.name), []byte(f.text), 0o640, uid, gid)
 		if err != nil {
 			return changed, err

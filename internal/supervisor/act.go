@@ -151,6 +151,39 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 	return s.conn.Reload(ctx)
 }
 
+// takeIn copies the administrator's access rules anew when the configuration
+// has been read again: PostgreSQL before 16 cannot include them, and whoever
+// ordered it to read them meant the original.
+func (s *Supervisor) takeIn(ctx context.Context) {
+	loaded := s.seen.look.ConfLoaded
+	if s.conn == nil || loaded.Equal(s.loaded) {
+		return
+	}
+	s.loaded = loaded
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	changed, err := s.writeAccess()
+	if err == nil && changed {
+		s.Log.Info("pg_hba.conf or pg_ident.conf has changed: reading it again")
+		err = s.conn.Reload(ctx)
+	}
+	if err != nil {
+		s.Log.Warn("the access rules may not be those in "+s.Instance.PGData, "error", err)
+	}
+}
+
+func (s *Supervisor) writeAccess() (changed bool, err error) {
+	settings, err := instance.Settings(s.Instance, s.credential, "", nil)
+	if err != nil {
+		return false, err
+	}
+	uid, gid, err := pg.Owner(s.Instance.PGData)
+	if err != nil {
+		return false, err
+	}
+	return pg.WriteAccess(config.ConfDir(s.Instance.Name), settings, uid, gid)
+}
+
 // yield lets a peer take over from this host's dead primary: the score alone
 // makes Pacemaker demote here and promote there.
 func (s *Supervisor) yield(ctx context.Context, a ha.Action) error {

@@ -197,6 +197,45 @@ func TestThatCommitsWaitIsProvenAlsoWhenARequestBeganIt(t *testing.T) {
 	}
 }
 
+// PostgreSQL before 16 reads a copy of the administrator's rules.
+func TestAReloadIsForTheAdministratorsRules(t *testing.T) {
+	s, _ := startStandby(t)
+	s.takeIn(t.Context())
+	const rule = "host all application all scram-sha-256\n"
+	original, err := os.OpenFile(filepath.Join(s.Instance.PGData, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = original.WriteString(rule)
+	must(t, errors.Join(err, original.Close()))
+	s.observe(t.Context())
+	s.takeIn(t.Context())
+	if has(t, config.HBAConf(s.Instance.Name), rule) {
+		t.Error("a rule was taken in before anybody ordered it")
+	}
+
+	must(t, s.conn.Reload(t.Context()))
+	for end := time.Now().Add(20 * time.Second); !has(t, config.HBAConf(s.Instance.Name), rule); {
+		if time.Now().After(end) {
+			t.Fatal("the rule is not taken in")
+		}
+		s.observe(t.Context())
+		s.takeIn(t.Context())
+	}
+	info, err := os.Stat(config.HBAConf(s.Instance.Name))
+	must(t, err)
+	for end := time.Now().Add(20 * time.Second); s.seen.look.ConfLoaded.Before(info.ModTime()); s.observe(t.Context()) {
+		if time.Now().After(end) {
+			t.Fatal("PostgreSQL has not read it")
+		}
+	}
+}
+
+func has(t *testing.T, path, part string) bool {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	return strings.Contains(string(text), part)
+}
+
 func TestWithoutTheRecordThereIsNoPromotion(t *testing.T) {
 	s, m := startStandby(t)
 	m.onWrite = func(r cluster.Record) { t.Errorf("recorded %+v", r) }

@@ -83,6 +83,7 @@ type Supervisor struct {
 	hung       time.Time // since when PostgreSQL has run without answering
 	warned     time.Time // since when something is unusual
 	follows    string    // node in primary_conninfo
+	loaded     time.Time // the configuration, when the access rules were copied last
 	houseAt    time.Time
 	slotsDue   time.Time
 	logicalDue time.Time
@@ -209,6 +210,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.reclaim(ctx)
 	s.reclaimUpstream(ctx)
+	s.takeIn(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {

@@ -58,7 +58,7 @@ func foreignServer(s *scene) {
 			if err != nil {
 				return err
 			}
-			if strings.Contains(log, "starting: ") {
+			if strings.Contains(log, serverStarts) {
 				return fmt.Errorf("it was started:\n%s", log)
 			}
 			return comeback{way: wayOf(log), log: log}.expect(asIs)

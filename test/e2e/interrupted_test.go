@@ -83,10 +83,13 @@ func (s *scene) killRewind(name string, moment time.Duration) (hit bool) {
 	return hit
 }
 
+// serverStarts is how an activation says that it starts PostgreSQL.
+const serverStarts = "starting: PostgreSQL as a standby"
+
 // neverStarted says whether a server was started on the data before the clone had replaced them.
 func neverStarted(log string) error {
 	before, _, _ := strings.Cut(log, "cloning: from ")
-	if strings.Contains(before, "starting: ") {
+	if strings.Contains(before, serverStarts) {
 		return fmt.Errorf("what the rewind had left was started:\n%s", before)
 	}
 	return nil
