@@ -1,6 +1,8 @@
 package pg
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -91,5 +93,21 @@ func TestSlotsOfAStandby(t *testing.T) {
 	streaming(t, cb, a.start())
 	if s := cb.lookNow(t).Slots; !slices.ContainsFunc(s, func(s ha.Slot) bool { return s.Name == "a" && s.Active && !s.Lost }) {
 		t.Errorf("slots %+v", s)
+	}
+}
+
+func TestWhetherWALMayComeFromAnArchive(t *testing.T) {
+	for text, want := range map[string]bool{
+		"":                                false,
+		"#restore_command = ''":           false,
+		"archive_command = 'true'":        false,
+		"  Restore_Command='cp /a/%f %p'": true,
+		"include_dir 'conf.d'":            true, // which may have one
+	} {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "postgresql.conf"), []byte(text+"\n"), 0o600))
+		if got := MayRestore(dir); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
 	}
 }

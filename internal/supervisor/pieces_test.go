@@ -201,6 +201,12 @@ func TestWhatTheStateWarnsOf(t *testing.T) {
 		{"commits that wait", ha.Primary, func(s *Supervisor) { s.seen.look.Synchronous = pg.SynchronousNames([]string{"h2"}) }, []string{"commits wait for h2"}},
 		{"a standby without WAL, that is not promotable", ha.Standby, func(s *Supervisor) { s.view.Nodes[0].InSync = 0; s.view.Epoch.Node = "h2" },
 			[]string{"no WAL is received from h2", "not promotable"}},
+		{"a standby without WAL, and why", ha.Standby, func(s *Supervisor) {
+			s.view.Epoch.Node, s.view.Nodes[1].Score, s.seen.look.AwaitsWAL = "h2", ha.PrimaryScore, true
+			s.dry, s.inquiring = time.Now().Add(-time.Minute), true
+			s.inquiry = inquiry{node: "h2", at: time.Now(), err: errors.New("connection refused")}
+			s.complaint = s.complain(s.facts())
+		}, []string{"no WAL is received from h2: h2 does not answer as a primary: connection refused"}},
 		{"replay that is paused", ha.Standby, func(s *Supervisor) {
 			s.seen.look.Receiver, s.seen.look.ReplayPaused = &pg.Receiver{Status: "streaming"}, true
 		}, []string{"replay is paused"}},

@@ -51,6 +51,15 @@ func (s *Supervisor) outage(f ha.Facts) ha.Outage {
 	return o
 }
 
+// complain says why nothing is received.
+func (s *Supervisor) complain(f ha.Facts) string {
+	text := ha.Complaint(f)
+	if asked := s.inquiry.at.After(s.dry) && !s.dry.IsZero(); text != "" && asked && s.inquiry.err != nil && f.DivergedFor == 0 {
+		text += ": " + s.inquiry.err.Error()
+	}
+	return text
+}
+
 // reconnect writes and loads anew by what this standby follows its primary.
 func (s *Supervisor) reconnect(ctx context.Context, a ha.Action) error {
 	s.repairs.Reconnects++

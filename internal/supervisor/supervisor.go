@@ -215,7 +215,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
 		facts := s.facts()
-		s.complaint = ha.Complaint(facts)
+		s.complaint = s.complain(facts)
 		for _, action := range ha.Decide(facts) {
 			acted = true
 			if err := s.act(ctx, action); err != nil {
