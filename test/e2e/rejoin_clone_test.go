@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	moments = flag.Int("moments", 2, "interrupt a clone at so many random moments")
+	moments = flag.Int("moments", 2, "kill the helper, or what it runs, at so many random moments of a clone")
 	large   = flag.Int("large", 120, "MB in the tablespace of the database that is cloned")
 )
 
@@ -52,12 +52,14 @@ func TestClone(t *testing.T) {
 			s.play(scenario{"cold start", coldStart})
 			s.play(scenario{"tablespace and WAL outside", spreadOut})
 			s.events(cloned)
-			if !containers {
-				return // the rest is the same
+			if !containers { // the rest is the same
+				s.play(scenario{"data on btrfs", dataOnBtrfs})
+				s.events(rewoundOnBtrfs, clonedOnBtrfs)
+				return
 			}
 			s.events(cloneWithoutRoom, powerOffWhileCloning, linkCutWhileCloning)
-			for range *moments {
-				s.events(jobKilledWhileCloning, helperKilledWhileCloning)
+			for n := range *moments {
+				s.events([]story{helperKilledWhileCloning, jobKilledWhileCloning}[n%2])
 			}
 		})
 	}
@@ -482,6 +484,99 @@ func helperKilledWhileCloning(c *cluster.Cluster) event.Event {
 				return err
 			}
 			return cluster.Kill(ctx, r.standby, pid)
+		})}
+	})
+}
+
+// Both hosts' data in a btrfs subvolume.
+const (
+	btrfsImage = "/srv/btrfs.img"
+	dataBefore = "/srv/pgsql-before"
+)
+
+// dataOnBtrfs puts a btrfs file system in the place of what is above the data directory, and the data into subvolumes.
+func dataOnBtrfs(s *scene) {
+	above := path.Dir(cluster.DataDir)
+	for _, h := range s.c.Hosts() {
+		s.tell(outOfService(s.c, h, "the data on "+h.Name()+" move into btrfs subvolumes", func(ctx context.Context, h *lab.Host) error {
+			return programsInHost(ctx, h,
+				[]string{"truncate", "--size", "2G", btrfsImage},
+				[]string{"mkfs.btrfs", "--quiet", btrfsImage},
+				[]string{"mkdir", dataBefore},
+				[]string{"mount", "--bind", above, dataBefore},
+				[]string{"mount", "-o", "loop", btrfsImage, above},
+				[]string{"btrfs", "subvolume", "create", cluster.DataDir},
+				[]string{"btrfs", "subvolume", "create", walDir},
+				[]string{"cp", "-a", "-T", dataBefore + "/data", cluster.DataDir},
+				[]string{"cp", "-a", "-T", dataBefore + "/wal", walDir},
+				[]string{"cp", "-a", dataBefore + "/.pgpass", above},
+				[]string{"umount", dataBefore},
+				// The tablespace becomes one, too.
+				[]string{"mv", spaceDir, spaceDir + "-before"},
+				[]string{"btrfs", "subvolume", "create", spaceDir},
+				[]string{"cp", "-a", "-T", spaceDir + "-before", spaceDir},
+				[]string{"rm", "-rf", spaceDir + "-before"},
+				[]string{"rm", "-f", config.MountFile(cluster.Instance)})
+		})...)
+	}
+}
+
+// isSubvolume says whether dir is one: the root of each has this inode number.
+func isSubvolume(ctx context.Context, h *lab.Host, dir string) error {
+	inode, err := h.Run(ctx, "stat", "--format=%i", dir)
+	if err == nil && strings.TrimSpace(inode) != "256" {
+		err = fmt.Errorf("%s is no subvolume", dir)
+	}
+	return err
+}
+
+// rewoundOnBtrfs: what a rewind changes is kept as a snapshot.
+func rewoundOnBtrfs(c *cluster.Cluster) event.Event {
+	e := event.PostmasterKilled(c)
+	e.Name = "primary rewound on btrfs"
+	var old *lab.Host
+	before := step("the primary's host is noted", func(ctx context.Context) (err error) {
+		old, err = c.Primary(ctx)
+		return err
+	})
+	after := step("the data before the rewind are kept as snapshots", func(ctx context.Context) error {
+		return cluster.Await(ctx, "the snapshot", func(ctx context.Context) error {
+			st, err := cluster.Status(ctx, old)
+			if err != nil {
+				return err
+			}
+			if len(st.Replaced) != 1 {
+				return fmt.Errorf("it shows %v", st.Replaced)
+			}
+			mark := strings.TrimPrefix(st.Replaced[0], cluster.DataDir)
+			for _, dir := range []string{cluster.DataDir, walDir, spaceDir} {
+				if err := isSubvolume(ctx, old, dir+mark); err != nil {
+					return err
+				}
+				if _, err := old.Run(ctx, "touch", dir+mark+"/written"); err == nil {
+					return fmt.Errorf("%s%s can be written", dir, mark)
+				}
+			}
+			return nil
+		})
+	})
+	e.Steps = slices.Concat([]event.Step{before}, e.Steps, []event.Step{after})
+	return e
+}
+
+// clonedOnBtrfs: the copy of a subvolume is one.
+func clonedOnBtrfs(c *cluster.Cluster) event.Event {
+	return tellClone(c, "standby cloned on btrfs", func(r *rejoin) []event.Step {
+		return []event.Step{step("the copies are subvolumes", func(ctx context.Context) error {
+			if err := r.c.AwaitStandby(ctx, r.standby); err != nil {
+				return err
+			}
+			for _, dir := range []string{cluster.DataDir, walDir, spaceDir} {
+				if err := isSubvolume(ctx, r.standby, dir); err != nil {
+					return err
+				}
+			}
+			return nil
 		})}
 	})
 }
