@@ -61,6 +61,8 @@ func TestClone(t *testing.T) {
 			for n := range *moments {
 				s.events([]story{helperKilledWhileCloning, jobKilledWhileCloning}[n%2])
 			}
+			s.play(scenario{"data in a mount point", dataInMountPoint})
+			s.events(clonedInMountPoint)
 		})
 	}
 }
@@ -133,6 +135,7 @@ type rejoin struct {
 	c                *cluster.Cluster
 	primary, standby *lab.Host
 	old              string // what the old data directory has alone
+	mounted          bool   // the data directory is a mount point
 }
 
 // begin makes sure that the standby has to be cloned, and lets it.
@@ -220,7 +223,7 @@ func (r *rejoin) keptWhole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mark := strings.TrimPrefix(kept, cluster.DataDir)
+	mark := kept[strings.LastIndex(kept, ".replaced-"):]
 	if err := r.inPlace(ctx, kept, walDir+mark, spaceDir+mark); err != nil {
 		return err
 	}
@@ -248,7 +251,11 @@ func (r *rejoin) tidy(ctx context.Context) error {
 	for i, name := range found {
 		found[i], _, _ = strings.Cut(name, ".replaced-")
 	}
-	if want := []string{"data", "data", "fast", "fast", "wal", "wal"}; !slices.Equal(found, want) {
+	want := []string{"data", "data", "fast", "fast", "wal", "wal"}
+	if r.mounted {
+		want = want[1:]
+	}
+	if !slices.Equal(found, want) {
 		return fmt.Errorf("there are %s", strings.Fields(out))
 	}
 	return nil
@@ -486,6 +493,44 @@ func helperKilledWhileCloning(c *cluster.Cluster) event.Event {
 			return cluster.Kill(ctx, r.standby, pid)
 		})}
 	})
+}
+
+// dataInMountPoint mounts a disk at the data directory of every host.
+func dataInMountPoint(s *scene) {
+	for _, h := range s.c.Hosts() {
+		s.tell(outOfService(s.c, h, "the data on "+h.Name()+" move to a disk of their own", func(ctx context.Context, h *lab.Host) error {
+			if _, err := h.Run(ctx, "sh", "-c", "rm -rf "+cluster.DataDir+".replaced-* "+walDir+".replaced-* "+spaceDir+".replaced-*"); err != nil {
+				return err
+			}
+			return toDisk(ctx, h)
+		})...)
+	}
+}
+
+// clonedInMountPoint: what cannot be renamed is moved, part by part. What is kept is in the mount point then, and no part of
+// a copy that is made from there.
+func clonedInMountPoint(c *cluster.Cluster) event.Event {
+	r, next := &rejoin{c: c, mounted: true}, &rejoin{c: c, mounted: true}
+	return event.Event{Name: "standby cloned in a mount point, and the other from it", Limit: 15 * time.Second, Steps: slices.Concat(r.begin(), r.end(), []event.Step{
+		step("the standby is promoted", func(ctx context.Context) error {
+			if err := c.Move(ctx, r.standby); err != nil {
+				return err
+			}
+			_, err := c.AwaitPrimary(ctx, r.standby)
+			return errors.Join(err, c.AwaitStandby(ctx, r.primary), c.Clear(ctx))
+		}),
+	}, next.begin(), next.end(), []event.Step{
+		step("each host has kept its own", func(ctx context.Context) error { return errors.Join(r.keptAlone(ctx), next.keptAlone(ctx)) }),
+	})}
+}
+
+// keptAlone looks into the directory for what is kept in a mount point.
+func (r *rejoin) keptAlone(ctx context.Context) error {
+	found, err := r.standby.Run(ctx, "find", cluster.DataDir+"/pgtwin", "-mindepth", "1", "-maxdepth", "2", "(", "-name", "pgsql_tmp*", "-o", "-name", "old-*", ")")
+	if names := strings.Fields(found); err == nil && (len(names) != 2 || !strings.HasSuffix(found, "/"+r.old+"\n")) {
+		err = fmt.Errorf("%s has %v", r.standby.Name(), names)
+	}
+	return err
 }
 
 // Both hosts' data in a btrfs subvolume.
