@@ -22,7 +22,7 @@ func (a *Activation) bootstrap(ctx context.Context, why string) error {
 	if err := a.report(control.Progress{Phase: control.PhaseInit, Detail: why}); err != nil {
 		return err
 	}
-	c, err := storage.NewCopy(a.Instance.PGData, nil)
+	c, err := storage.NewCopy(a.Instance.PGData, nil, config.MarkerFile(a.Instance.Name))
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (a *Activation) planClone(ctx context.Context, source string) (storage.Copy
 		}
 		links = append(links, storage.Link{Name: storage.Tablespace(t.OID), Dir: t.Location})
 	}
-	c, err := storage.NewCopy(a.Instance.PGData, links)
+	c, err := storage.NewCopy(a.Instance.PGData, links, config.MarkerFile(a.Instance.Name))
 	return c, needs(c, extent), err
 }
 
@@ -112,15 +112,10 @@ func stagings(c storage.Copy) []string {
 	return dirs
 }
 
-// cloneInPlace marks a copy into a mount point, which cannot be made beside it.
-// The mount points follow, a line each.
-const cloneInPlace = "clone in place"
-
 // replace makes new data with fill and puts them in the place of the old ones,
 // which stay until then. Without the room for both nothing is begun.
 func (a *Activation) replace(ctx context.Context, c storage.Copy, needs []storage.Need, fill func() error) error {
-	marker, inPlace := config.MarkerFile(a.Instance.Name), c.InPlace()
-	if err := a.clear(c, inPlace); err != nil {
+	if err := c.Discard(); err != nil {
 		return err
 	}
 	if err := a.checkRoom(needs); err != nil {
@@ -128,11 +123,6 @@ func (a *Activation) replace(ctx context.Context, c storage.Copy, needs []storag
 	}
 	if err := c.Prepare(a.owner.uid, a.owner.gid); err != nil {
 		return err
-	}
-	if len(inPlace) > 0 {
-		if err := storage.Mark(marker, strings.Join(append([]string{cloneInPlace}, inPlace...), "\n")); err != nil {
-			return err
-		}
 	}
 	if err := fill(); err != nil {
 		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -146,30 +136,6 @@ func (a *Activation) replace(ctx context.Context, c storage.Copy, needs []storag
 	}
 	if kept != "" {
 		a.Log.Info("the replaced data are kept in " + kept)
-	}
-	if len(inPlace) > 0 {
-		return storage.Unmark(marker)
-	}
-	return nil
-}
-
-// clear removes what an interrupted copy has left; in place only of one that
-// was ours.
-func (a *Activation) clear(c storage.Copy, inPlace []string) error {
-	if err := c.Discard(); err != nil || len(inPlace) == 0 {
-		return err
-	}
-	work, _, err := storage.Marked(config.MarkerFile(a.Instance.Name))
-	if err != nil {
-		return err
-	}
-	lines := strings.Split(work, "\n")
-	for _, dir := range inPlace {
-		if lines[0] == cloneInPlace && slices.Contains(lines[1:], dir) {
-			if err := storage.Empty(dir); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func TestRoomIsNeededWhereThePartsGo(t *testing.T) {
 		{"WAL outside", []storage.Link{{Name: storage.WAL, Dir: wal}, tablespace},
 			[]storage.Need{{Dir: data, Bytes: 21*gb + growthLeast}, {Dir: wal, Bytes: gb}, {Dir: space, Bytes: 42 * gb}}},
 	} {
-		c, err := storage.NewCopy(data, test.links)
+		c, err := storage.NewCopy(data, test.links, "")
 		must(t, err)
 		if got := needs(c, extent); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)

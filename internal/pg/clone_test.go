@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,9 +26,31 @@ func TestARewoundPrimaryStreamsAgain(t *testing.T) {
 	ca.must(t, "INSERT INTO public.t VALUES ('a')")
 	a.crash()
 
+	// What mount points keep, with the links of a kept data directory, is no part of a copy.
+	for _, s := range []*server{a, b} {
+		kept := s.data + "/pgtwin/pgsql_tmp.replaced-1"
+		must(t, os.MkdirAll(kept+"/pg_tblspc", 0o700))
+		must(t, os.WriteFile(kept+"/"+s.settings.Name, nil, 0o600))
+		space := s.dir + "/space.replaced-1"
+		must(t, os.Mkdir(space, 0o700))
+		must(t, os.WriteFile(space+"/"+s.settings.Name, nil, 0o600))
+		must(t, os.Symlink(space, kept+"/pg_tblspc/1"))
+		must(t, exec.Command("chown", "-R", "postgres:", s.data+"/pgtwin", space).Run())
+	}
+	if found, _ := filepath.Glob(backup(t, b) + "/pgtwin/*"); len(found) > 0 {
+		t.Errorf("a base backup has %v", found)
+	}
 	source := b.remote()
 	source.PassFile = a.passfile
 	out := run(t, Rewind(a.data, source, a.conf+"/postgresql.conf", false))
+	if found, _ := filepath.Glob(a.data + "/pgtwin/*"); len(found) > 0 {
+		t.Errorf("the rewind left, or copied, %v", found)
+	}
+	for _, kept := range []string{a.dir + "/space.replaced-1/a", b.data + "/pgtwin/pgsql_tmp.replaced-1/b"} {
+		if _, err := os.Stat(kept); err != nil {
+			t.Error(err)
+		}
+	}
 	if !strings.Contains(out, "servers diverged") {
 		t.Errorf("pg_rewind: %s", out)
 	}

@@ -26,8 +26,8 @@ func MajorVersion(pgdata string) (int, error) {
 	return major, nil
 }
 
-// IsEmpty says whether dir holds nothing or is not there. lost+found of a file system mounted there
-// counts as nothing.
+// IsEmpty says whether dir holds nothing or is not there. What a mount point has of its own, lost+found
+// and pgtwin for copies that were replaced, counts as nothing.
 func IsEmpty(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +36,7 @@ func IsEmpty(dir string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot look into %s: %w", dir, err)
 	}
-	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" }), nil
+	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" && e.Name() != "pgtwin" }), nil
 }
 
 // Owner is the owner of the data directory, as whom PostgreSQL runs.

@@ -6,26 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// Place is a directory and where its new copy is made: beside it, on the same
-// file system, so that it can take the place by a rename. A mount point cannot
-// be renamed, so a copy for one is made in place.
-type Place struct{ Dir, Staging string }
-
-func (p Place) inPlace() bool { return p.Dir == p.Staging }
 
 // Copy is a new copy of a data directory and of the directories outside that it
 // links to. However it is interrupted, the old data are complete, in their
 // place or kept, and the data directory is either the old one, or the new one,
-// or missing: it goes first and comes last.
+// or missing: it goes first and comes last. Where it is a mount point it is
+// marked in between.
 type Copy struct {
 	Place
-	Links []LinkedPlace
+	Links  []LinkedPlace
+	marker string
 }
 
 // LinkedPlace is a link of the new copy and the place that it leads to.
@@ -34,13 +26,13 @@ type LinkedPlace struct {
 	Place Place
 }
 
-// NewCopy plans a copy of dir that has these links.
-func NewCopy(dir string, links []Link) (Copy, error) {
+// NewCopy plans a copy of dir that has these links. The marker is for Mark.
+func NewCopy(dir string, links []Link, marker string) (Copy, error) {
 	data, err := place(dir)
 	if err != nil {
 		return Copy{}, err
 	}
-	c := Copy{Place: data}
+	c := Copy{Place: data, marker: marker}
 	for _, link := range links {
 		p, err := place(link.Dir)
 		if err != nil {
@@ -54,21 +46,6 @@ func NewCopy(dir string, links []Link) (Copy, error) {
 	return c, nil
 }
 
-func place(dir string) (Place, error) {
-	dir, err := resolve(dir)
-	if err != nil {
-		return Place{}, err
-	}
-	mounted, err := MountPoint(dir)
-	if err != nil || mounted {
-		return Place{dir, dir}, err
-	}
-	return Place{dir, beside(dir, staging)}, nil
-}
-
-// staging is the end of the name of a directory in which a copy is made.
-const staging = "new"
-
 // Places are all places of the copy, that of the data directory first.
 func (c Copy) Places() []Place {
 	all := []Place{c.Place}
@@ -78,20 +55,12 @@ func (c Copy) Places() []Place {
 	return all
 }
 
-// InPlace lists the directories that are copied in place.
-func (c Copy) InPlace() []string {
-	var dirs []string
-	for _, p := range c.Places() {
-		if p.inPlace() {
-			dirs = append(dirs, p.Dir)
-		}
-	}
-	return dirs
-}
-
-// Discard removes what an interrupted copy has left beside the data. What it
-// left in place is for Empty.
+// Discard removes what an interrupted copy has left, but nothing of the data
+// that were there before.
 func (c Copy) Discard() error {
+	if err := c.clearSwap(); err != nil {
+		return err
+	}
 	places := c.Places()
 	// Also of tablespaces that the source does not have any more.
 	stale, err := Links(c.Staging)
@@ -99,15 +68,12 @@ func (c Copy) Discard() error {
 		return err
 	}
 	for _, l := range stale {
-		if strings.HasSuffix(l.Dir, ".pgtwin-"+staging) && !c.inPlace() {
+		if isStaging(l.Dir) {
 			places = append(places, Place{Staging: l.Dir})
 		}
 	}
 	slices.Reverse(places) // the links are gone last
 	for _, p := range places {
-		if p.inPlace() {
-			continue
-		}
 		if err := remove(p.Staging); err != nil {
 			return fmt.Errorf("cannot clear %s: %w", p.Staging, err)
 		}
@@ -132,105 +98,87 @@ func (c Copy) Prepare(uid, gid uint32) error {
 	return nil
 }
 
-func (p Place) prepare(uid, gid uint32) error {
-	if _, err := os.Stat(filepath.Dir(p.Dir)); err != nil {
-		return fmt.Errorf("cannot make room for the new copy of %s: %w: mount or make it", p.Dir, err)
-	}
-	if err := p.makeStaging(); err != nil {
-		return fmt.Errorf("cannot make room for the new copy of %s: %w", p.Dir, err)
-	}
-	entries, err := os.ReadDir(p.Staging)
-	if err != nil {
-		return fmt.Errorf("cannot look at %s: %w", p.Staging, err)
-	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == "lost+found" })
-	if len(entries) > 0 {
-		return fmt.Errorf("cannot replace the data in %s: it is a mount point, so the new copy cannot be made beside it: move its content away", p.Dir)
-	}
-	if err := os.Chown(p.Staging, int(uid), int(gid)); err != nil {
-		return fmt.Errorf("cannot hand %s to its owner: %w", p.Staging, err)
-	}
-	return os.Chmod(p.Staging, 0o700)
-}
-
-// makeStaging makes the copy of a btrfs subvolume one, too.
-func (p Place) makeStaging() error {
-	if p.inPlace() {
-		return nil
-	}
-	if isSubvolume(p.Dir) {
-		return makeSubvolume(p.Staging)
-	}
-	return os.Mkdir(p.Staging, 0o700)
-}
-
-// Swap puts the complete copy in the place of the data. What was there is kept
-// beside it, the data directory under the returned name; an empty directory is
-// not kept.
+// Swap puts the complete copy in the place of the data. What was there is kept,
+// the data directory under the returned name; an empty directory is not kept.
 func (c Copy) Swap(now time.Time) (kept string, err error) {
 	for _, p := range c.Places() {
 		if err := syncTree(p.Staging); err != nil {
 			return "", err
 		}
 	}
-	if !c.inPlace() {
-		if kept, err = displace(c.Dir, now); err != nil {
-			return "", err
-		}
+	mark := markOf(now)
+	if err := c.beginSwap(mark); err != nil {
+		return "", err
+	}
+	if kept, err = c.displace(mark); err != nil {
+		return "", err
 	}
 	if err := releaseLinks(c.Dir); err != nil {
 		return kept, err
 	}
 	for _, l := range c.Links {
-		if err := l.put(c.Staging, now); err != nil {
+		if err := l.put(c.Staging, mark); err != nil {
 			return kept, err
 		}
+	}
+	// The source's own, empty: what it keeps is left out.
+	if err := os.RemoveAll(filepath.Join(c.Staging, attic)); err != nil {
+		return kept, fmt.Errorf("cannot complete the new copy: %w", err)
 	}
 	if err := syncTree(c.Staging); err != nil {
 		return kept, err
 	}
-	return kept, c.put()
+	if err := c.put(); err != nil || !c.within {
+		return kept, err
+	}
+	return kept, Unmark(c.marker)
 }
 
-// put lets the finished copy take its place, which is free.
-func (p Place) put() error {
-	if p.inPlace() {
+// swapping marks a data directory of which the parts are moved one by one. It is
+// set when the directory that the old ones move to is there, and before the
+// first one moves.
+const swapping = "swap in a mount point"
+
+func (c Copy) beginSwap(mark string) error {
+	if !c.within {
 		return nil
 	}
-	if err := os.Rename(p.Staging, p.Dir); err != nil {
-		return fmt.Errorf("cannot put the new copy in the place of %s: %w", p.Dir, err)
+	if err := c.beginMoving(mark); err != nil {
+		return err
 	}
-	return syncDir(filepath.Dir(p.Dir))
+	return Mark(c.marker, swapping)
+}
+
+// clearSwap removes what an interrupted swap has left of a new copy in a mount
+// point. While the old data are still being moved there is nothing of it yet.
+func (c Copy) clearSwap() error {
+	work, _, err := Marked(c.marker)
+	if err != nil || work != swapping || !c.within {
+		return err
+	}
+	moving, err := c.moving()
+	if err != nil || moving != "" {
+		return err
+	}
+	names, err := c.content()
+	for _, name := range names {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(c.Dir, name)))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot clear %s: %w", c.Dir, err)
+	}
+	return nil
 }
 
 // put puts a directory outside in its place and lets the data directory that
 // is yet to be put lead to it.
-func (l LinkedPlace) put(data string, now time.Time) error {
-	if !l.Place.inPlace() {
-		// What is here still belongs to no copy that is known: it is kept, too.
-		if _, err := displace(l.Place.Dir, now); err != nil {
-			return err
-		}
+func (l LinkedPlace) put(data, mark string) error {
+	// What is here still belongs to no copy that is known: it is kept, too.
+	if _, err := l.Place.displace(mark); err != nil {
+		return err
 	}
 	if err := l.Place.put(); err != nil {
 		return err
 	}
 	return relink(data, l.Name, l.Dir)
-}
-
-// displace gets a directory out of the way: an empty one is removed, another
-// kept under the returned name.
-func displace(dir string, now time.Time) (kept string, err error) {
-	err = os.Remove(dir)
-	switch {
-	case err == nil, errors.Is(err, os.ErrNotExist):
-		return "", nil
-	case !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST):
-		return "", fmt.Errorf("cannot put a new copy in the place of %s: %w", dir, err)
-	}
-	kept = keptName(dir, now)
-	if err := os.Rename(dir, kept); err != nil {
-		return "", fmt.Errorf("cannot keep the replaced %s: %w", dir, err)
-	}
-	return kept, syncDir(filepath.Dir(dir))
 }

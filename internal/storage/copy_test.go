@@ -12,20 +12,45 @@ import (
 )
 
 // database is a data directory with its WAL and a tablespace outside.
-type database struct{ data, wal, space string }
+type database struct{ data, wal, space, marker string }
 
 var spaceName = Tablespace(16385)
 
-// newDatabase makes the old data; each directory holds a file that says so.
-func newDatabase(t *testing.T) database {
+// newDatabase makes the old data; each directory holds a file that says so, and may be a mount point.
+func newDatabase(t *testing.T, mounted bool) database {
 	t.Helper()
 	base := t.TempDir()
-	d := database{filepath.Join(base, "data"), filepath.Join(base, "wal"), filepath.Join(base, "space")}
-	must(t, os.MkdirAll(filepath.Join(d.data, "pg_tblspc"), 0o700))
+	d := database{filepath.Join(base, "data"), filepath.Join(base, "wal"), filepath.Join(base, "space"), filepath.Join(t.TempDir(), "marker")}
+	for _, dir := range []string{d.data, d.wal, d.space} {
+		must(t, os.Mkdir(dir, 0o700))
+		if mounted {
+			must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+			t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
+			must(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
+		}
+	}
+	must(t, os.Mkdir(filepath.Join(d.data, "pg_tblspc"), 0o700))
 	must(t, os.Symlink(d.wal, filepath.Join(d.data, WAL)))
 	must(t, os.Symlink(d.space, filepath.Join(d.data, spaceName)))
 	d.fill(t, "old")
 	return d
+}
+
+// either runs a test with plain directories and with mount points.
+func either(t *testing.T, test func(*testing.T, database)) {
+	for name, mounted := range map[string]bool{"directories": false, "mount points": true} {
+		t.Run(name, func(t *testing.T) { test(t, newDatabase(t, mounted)) })
+	}
+}
+
+// entire says whether the data directory has all of one copy, or nothing.
+func (d database) entire(t *testing.T) bool {
+	t.Helper()
+	names, err := Place{Dir: d.data}.content()
+	must(t, err)
+	_, marked, err := Marked(d.marker)
+	must(t, err)
+	return marked || len(names) == 0 || len(names) == 3
 }
 
 // fill writes through the links.
@@ -51,13 +76,14 @@ func holds(t *testing.T, data, want string) {
 // begin makes a new copy as pg_basebackup does, up to the swap.
 func (d database) begin(t *testing.T) Copy {
 	t.Helper()
-	c, err := NewCopy(d.data, d.links())
+	c, err := NewCopy(d.data, d.links(), d.marker)
 	must(t, err)
 	must(t, c.Prepare(0, 0))
 	for _, p := range c.Places() {
 		write(t, filepath.Join(p.Staging, "is"), "new")
 	}
 	must(t, os.Mkdir(filepath.Join(c.Staging, "pg_tblspc"), 0o700))
+	must(t, os.Mkdir(filepath.Join(c.Staging, attic), 0o700)) // of a source that is a mount point
 	for _, l := range c.Links {
 		must(t, os.Symlink(l.Place.Staging, filepath.Join(c.Staging, l.Name)))
 	}
@@ -72,21 +98,38 @@ func (d database) replace(t *testing.T, now time.Time) (kept string) {
 }
 
 func TestSwapKeepsWhatItReplaces(t *testing.T) {
-	d := newDatabase(t)
-	kept := d.replace(t, noon)
+	either(t, func(t *testing.T, d database) {
+		kept := d.replace(t, noon)
+		holds(t, d.data, "new")
+		holds(t, kept, "old")
+		links, err := Links(d.data)
+		must(t, err)
+		if !slices.Equal(links, d.links()) {
+			t.Errorf("the new copy links to %v, want %v", links, d.links())
+		}
+		if listed, err := Kept(d.data); err != nil || len(listed) != 1 || listed[0] != kept || Original(kept) != d.data {
+			t.Errorf("Kept = %v, %v; want %s of %s", listed, err, kept, Original(kept))
+		}
+		must(t, Forget(d.data, 0))
+		d.onlyNew(t)
+	})
+}
+
+// onlyNew checks that there is nothing but a new copy.
+func (d database) onlyNew(t *testing.T) {
+	t.Helper()
 	holds(t, d.data, "new")
-	holds(t, kept, "old")
-	links, err := Links(d.data)
-	must(t, err)
-	if !slices.Equal(links, d.links()) {
-		t.Errorf("the new copy links to %v, want %v", links, d.links())
+	if left := names(t, filepath.Dir(d.data)); !slices.Equal(left, []string{"data", "space", "wal"}) {
+		t.Errorf("left behind: %v", left)
 	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(d.data), ".*"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+	for dir, want := range map[string][]string{d.data: {"is", "pg_tblspc", "pg_wal"}, d.wal: {"is"}, d.space: {"is"}} {
+		left := slices.DeleteFunc(names(t, dir), func(name string) bool { return name == "lost+found" })
+		if !slices.Equal(left, want) {
+			t.Errorf("%s holds %v", dir, left)
+		}
 	}
-	if listed, err := Kept(d.data); err != nil || len(listed) != 1 || listed[0] != kept {
-		t.Errorf("Kept = %v, %v; want %s", listed, err, kept)
+	if work, marked, err := Marked(d.marker); marked || err != nil {
+		t.Errorf("marked for %s, %v", work, err)
 	}
 }
 
@@ -96,7 +139,7 @@ func TestTheCopyOfAnEmptyDirectoryKeepsNothing(t *testing.T) {
 		if made {
 			must(t, os.Mkdir(dir, 0o700))
 		}
-		c, err := NewCopy(dir, nil)
+		c, err := NewCopy(dir, nil, filepath.Join(t.TempDir(), "marker"))
 		must(t, err)
 		must(t, c.Prepare(0, 0))
 		write(t, filepath.Join(c.Staging, "PG_VERSION"), "new")
@@ -108,49 +151,74 @@ func TestTheCopyOfAnEmptyDirectoryKeepsNothing(t *testing.T) {
 	}
 }
 
-// Wherever a swap is cut off, the old data are whole after the next one, and the data directory was missing meanwhile.
+// Wherever a swap is cut off, the old data are whole after the next one, and nothing could be started meanwhile.
 func TestASwapCanBeCutOffAnywhere(t *testing.T) {
-	steps := []struct {
+	type step struct {
 		name string
 		do   func(t *testing.T, d database, c Copy)
-	}{
-		{"the data directory is aside", func(t *testing.T, d database, _ Copy) {
-			_, err := displace(d.data, noon)
+	}
+	half := func(from, to string) {
+		names, _ := entries(from)
+		names = slices.DeleteFunc(names, func(n string) bool { return n == attic || n == "lost+found" })
+		_ = moveAll(from, names[:(len(names)+1)/2], to)
+	}
+	inMount := func(do func(t *testing.T, d database, c Copy)) func(t *testing.T, d database, c Copy) {
+		return func(t *testing.T, d database, c Copy) {
+			if c.within {
+				do(t, d, c)
+			}
+		}
+	}
+	mark := markOf(noon)
+	steps := []step{
+		{"a place for the old data is there", inMount(func(t *testing.T, _ database, c Copy) { must(t, c.beginMoving(mark)) })},
+		{"the data directory is marked", inMount(func(t *testing.T, d database, c Copy) { must(t, c.beginSwap(mark)) })},
+		{"the data directory is half aside", inMount(func(t *testing.T, _ database, c Copy) {
+			moving, err := c.moving()
+			must(t, err)
+			half(c.Dir, moving)
+		})},
+		{"the data directory is aside", func(t *testing.T, _ database, c Copy) {
+			_, err := c.displace(mark)
 			must(t, err)
 		}},
-		{"the WAL too, but not linked", func(t *testing.T, d database, _ Copy) {
-			must(t, os.Rename(d.wal, keptName(d.wal, noon)))
+		{"the WAL is half aside", inMount(func(t *testing.T, d database, c Copy) {
+			wal := c.Links[0].Place
+			must(t, wal.beginMoving(mark))
+			moving, err := wal.moving()
+			must(t, err)
+			half(wal.Dir, moving)
+		})},
+		{"the WAL is aside, but not linked", func(t *testing.T, d database, c Copy) {
+			_, err := c.Links[0].Place.displace(mark)
+			must(t, err)
 		}},
 		{"all that is old is aside", func(t *testing.T, d database, _ Copy) { must(t, releaseLinks(d.data)) }},
-		{"the new WAL is there", func(t *testing.T, _ database, c Copy) { must(t, c.Links[0].put(c.Staging, noon)) }},
+		{"the new WAL is there", func(t *testing.T, _ database, c Copy) { must(t, c.Links[0].put(c.Staging, mark)) }},
 		{"the new tablespace is there, but not linked", func(t *testing.T, _ database, c Copy) { must(t, c.Links[1].Place.put()) }},
+		{"the new data are half there", inMount(func(_ *testing.T, _ database, c Copy) { half(c.Staging, c.Dir) })},
 	}
 	for cut := range steps {
 		t.Run(steps[cut].name, func(t *testing.T) {
-			d := newDatabase(t)
-			c := d.begin(t)
-			for _, step := range steps[:cut+1] {
-				step.do(t, d, c)
-			}
-			if _, err := os.Stat(d.data); !os.IsNotExist(err) {
-				t.Errorf("the data directory is there: %v", err)
-			}
-			if kept := d.replace(t, noon.Add(time.Hour)); kept != "" {
-				t.Errorf("kept %s, a copy that was never complete", kept)
-			}
-			holds(t, d.data, "new")
-			kept, err := Kept(d.data)
-			if err != nil || len(kept) != 1 {
-				t.Fatalf("kept %v, %v", kept, err)
-			}
-			holds(t, kept[0], "old")
-			must(t, Forget(d.data, 1))
-			holds(t, kept[0], "old")
-			must(t, Forget(d.data, 0))
-			holds(t, d.data, "new")
-			if left := names(t, filepath.Dir(d.data)); !slices.Equal(left, []string{"data", "space", "wal"}) {
-				t.Errorf("left behind: %v", left)
-			}
+			either(t, func(t *testing.T, d database) {
+				c := d.begin(t)
+				for _, step := range steps[:cut+1] {
+					step.do(t, d, c)
+				}
+				if !d.entire(t) {
+					t.Errorf("a part could be started: %v", names(t, d.data))
+				}
+				d.replace(t, noon.Add(time.Hour))
+				kept, err := Kept(d.data)
+				if err != nil || len(kept) != 1 {
+					t.Fatalf("kept %v, %v", kept, err)
+				}
+				holds(t, kept[0], "old")
+				must(t, Forget(d.data, 1))
+				holds(t, kept[0], "old")
+				must(t, Forget(d.data, 0))
+				d.onlyNew(t)
+			})
 		})
 	}
 }
@@ -167,10 +235,10 @@ func names(t *testing.T, dir string) []string {
 }
 
 func TestAnInterruptedCopyIsClearedBeforeTheNext(t *testing.T) {
-	d := newDatabase(t)
+	d := newDatabase(t, false)
 	d.begin(t)
 	// The tablespace is dropped on the source meanwhile.
-	c, err := NewCopy(d.data, d.links()[:1])
+	c, err := NewCopy(d.data, d.links()[:1], d.marker)
 	must(t, err)
 	must(t, c.Prepare(0, 0))
 	for _, p := range c.Places() {
@@ -185,7 +253,7 @@ func TestAnInterruptedCopyIsClearedBeforeTheNext(t *testing.T) {
 }
 
 func TestEachKeptCopyHasItsOwnDirectories(t *testing.T) {
-	d := newDatabase(t)
+	d := newDatabase(t, false)
 	first := d.replace(t, noon)
 	second := d.replace(t, noon.Add(time.Hour))
 	holds(t, first, "old")
@@ -199,7 +267,7 @@ func TestEachKeptCopyHasItsOwnDirectories(t *testing.T) {
 }
 
 func TestWhatCannotBeCopiedIsRefusedBeforeAnythingIsTouched(t *testing.T) {
-	d := newDatabase(t)
+	d := newDatabase(t, false)
 	for _, test := range []struct {
 		name string
 		link Link
@@ -208,7 +276,7 @@ func TestWhatCannotBeCopiedIsRefusedBeforeAnythingIsTouched(t *testing.T) {
 		{"a tablespace in the data directory", Link{spaceName, filepath.Join(d.data, "space")}, "one is in the other"},
 		{"a tablespace on a disk that is not there", Link{spaceName, filepath.Join(filepath.Dir(d.data), "missing", "space")}, "mount or make it"},
 	} {
-		c, err := NewCopy(d.data, []Link{test.link})
+		c, err := NewCopy(d.data, []Link{test.link}, d.marker)
 		if err == nil {
 			err = c.Prepare(0, 0)
 		}
@@ -224,7 +292,7 @@ func TestALinkedDataDirectoryStaysOnItsDisk(t *testing.T) {
 	disk, link := filepath.Join(base, "disk"), filepath.Join(base, "link")
 	write(t, filepath.Join(disk, "data", "is"), "old")
 	must(t, os.Symlink(filepath.Join(disk, "data"), link))
-	c, err := NewCopy(link, nil)
+	c, err := NewCopy(link, nil, filepath.Join(base, "marker"))
 	must(t, err)
 	must(t, c.Prepare(0, 0))
 	write(t, filepath.Join(c.Staging, "is"), "new")
@@ -265,7 +333,7 @@ func TestOnBtrfs(t *testing.T) {
 		t.Error("the snapshot can be written")
 	}
 
-	c, err := NewCopy(data, nil)
+	c, err := NewCopy(data, nil, filepath.Join(base, "marker"))
 	must(t, err)
 	must(t, c.Prepare(0, 0))
 	write(t, filepath.Join(c.Staging, "is"), "new")
@@ -285,7 +353,7 @@ func TestOnBtrfs(t *testing.T) {
 
 func TestASnapshotIsWholeOrNone(t *testing.T) {
 	base := onBtrfs(t)
-	d := database{filepath.Join(base, "data"), filepath.Join(base, "wal"), filepath.Join(base, "space")}
+	d := database{data: filepath.Join(base, "data"), wal: filepath.Join(base, "wal"), space: filepath.Join(base, "space")}
 	must(t, makeSubvolume(d.data))
 	must(t, makeSubvolume(d.space))
 	must(t, os.Mkdir(d.wal, 0o700))

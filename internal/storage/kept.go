@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,9 +13,8 @@ import (
 
 const keptMark = ".replaced-"
 
-func keptName(dir string, now time.Time) string {
-	return dir + keptMark + now.UTC().Format("20060102T150405")
-}
+// markOf is the end of the names of what is kept now.
+func markOf(now time.Time) string { return keptMark + now.UTC().Format("20060102T150405") }
 
 // unkept is the directory that a kept one was, "" for one that is not kept, and
 // the end of the kept one's name.
@@ -23,7 +23,7 @@ func unkept(path string) (dir, mark string) {
 	if at < 0 || strings.Contains(path[at:], "/") {
 		return "", ""
 	}
-	return path[:at], path[at:]
+	return strings.TrimSuffix(path[:at], "/"+hidden), path[at:]
 }
 
 // Original is the directory of which dir is a kept copy, or else dir itself.
@@ -40,20 +40,36 @@ func Kept(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(filepath.Dir(dir))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	kept, err := marked(dir)
 	if err != nil {
-		return nil, fmt.Errorf("cannot look for replaced copies of %s: %w", dir, err)
+		return nil, err
 	}
-	var kept []string
-	for _, e := range entries {
-		if e.IsDir() && strings.HasPrefix(e.Name(), filepath.Base(dir)+keptMark) {
-			kept = append(kept, filepath.Join(filepath.Dir(dir), e.Name()))
+	within, err := marked(filepath.Join(dir, hidden))
+	if err != nil {
+		return nil, err
+	}
+	kept = append(kept, within...)
+	slices.SortFunc(kept, func(a, b string) int {
+		_, first := unkept(a)
+		_, second := unkept(b)
+		return strings.Compare(first, second)
+	})
+	return kept, nil
+}
+
+// marked lists the directories that have dir's name and a mark.
+func marked(dir string) ([]string, error) {
+	names, err := entries(filepath.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, name := range names {
+		if strings.HasPrefix(name, filepath.Base(dir)+keptMark) {
+			all = append(all, filepath.Join(filepath.Dir(dir), name))
 		}
 	}
-	return kept, nil
+	return all, nil
 }
 
 // releaseLinks gets the directories that the replaced copies of dir lead to out
@@ -84,23 +100,18 @@ func releaseLinks(dir string) error {
 }
 
 func releaseLink(kept string, l Link) error {
-	dir, err := resolve(l.Dir)
+	p, err := place(l.Dir)
 	if err != nil {
 		return err
 	}
 	_, mark := unkept(kept)
-	aside := dir + mark
+	aside := p.kept(mark)
 	if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
-		if err := os.Rename(dir, aside); errors.Is(err, os.ErrNotExist) {
-			return nil // it was lost before
-		} else if err != nil {
-			return fmt.Errorf("cannot keep the replaced %s: %w", dir, err)
-		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return err
+		if aside, err = p.displace(mark); err != nil || aside == "" {
+			return err // "": it was lost before
 		}
 	} else if err != nil {
-		return fmt.Errorf("cannot keep the replaced %s: %w", dir, err)
+		return fmt.Errorf("cannot keep the replaced %s: %w", l.Dir, err)
 	}
 	return relink(kept, l.Name, aside)
 }
@@ -135,6 +146,9 @@ func Forget(dir string, keep int) error {
 		if err := remove(path); err != nil {
 			return fmt.Errorf("cannot remove the replaced copy %s: %w", path, err)
 		}
+		if above := filepath.Dir(path); filepath.Base(above) == attic {
+			_ = os.Remove(above) // unless there is more in it
+		}
 	}
 	return nil
 }
@@ -166,7 +180,7 @@ func originals(dirs []string) []string {
 
 // Snapshot keeps what is in dir now as it keeps a replaced copy, before it is
 // changed in place. It does so where dir and all that it links to are btrfs
-// subvolumes, and else returns "".
+// subvolumes and no mount points, and else returns "".
 func Snapshot(dir string, now time.Time) (kept string, err error) {
 	if dir, err = resolve(dir); err != nil {
 		return "", err
@@ -181,21 +195,19 @@ func Snapshot(dir string, now time.Time) (kept string, err error) {
 			return "", err
 		}
 	}
-	for _, d := range places {
-		if !isSubvolume(d) {
-			return "", nil
+	for _, d := range append(slices.Collect(maps.Values(places)), dir) {
+		mounted, err := MountPoint(d) // a snapshot beside it would be on another file system
+		if err != nil || mounted || !isSubvolume(d) {
+			return "", err
 		}
 	}
-	mounted, err := MountPoint(dir)
-	if err != nil || mounted || !isSubvolume(dir) {
-		return "", err
-	}
-	kept = keptName(dir, now)
+	mark := markOf(now)
+	kept = dir + mark
 	if err := snapshot(dir, kept); err != nil {
 		return "", err
 	}
 	for name, d := range places {
-		err = errors.Join(err, snapshot(d, keptName(d, now)), relink(kept, name, keptName(d, now)), setReadOnly(keptName(d, now), true))
+		err = errors.Join(err, snapshot(d, d+mark), relink(kept, name, d+mark), setReadOnly(d+mark, true))
 	}
 	return kept, errors.Join(err, setReadOnly(kept, true))
 }

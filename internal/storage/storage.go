@@ -103,17 +103,3 @@ func Marked(path string) (work string, marked bool, err error) {
 	}
 	return strings.TrimSpace(string(text)), true, nil
 }
-
-// Empty removes what is in dir, but not dir itself.
-func Empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("cannot empty %s: %w", dir, err)
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("cannot empty %s: %w", dir, err)
-		}
-	}
-	return nil
-}

@@ -32,13 +32,13 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func TestForgetLeavesTheNewest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for hour := range 3 {
-		write(t, filepath.Join(keptName(dir, noon.Add(time.Duration(hour)*time.Hour)), "f"), "x")
+		write(t, filepath.Join(dir+markOf(noon.Add(time.Duration(hour)*time.Hour)), "f"), "x")
 	}
 	if err := Forget(dir, 1); err != nil {
 		t.Fatal(err)
 	}
 	left, err := Kept(dir)
-	if err != nil || len(left) != 1 || left[0] != keptName(dir, noon.Add(2*time.Hour)) {
+	if err != nil || len(left) != 1 || left[0] != dir+markOf(noon.Add(2*time.Hour)) {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }
