@@ -18,6 +18,7 @@ type View struct {
 	// that can do it.
 	Fencing     bool
 	Epoch       ha.Epoch // zero when none is recorded yet
+	Spare       int      // how many of those recorded as complete for the epoch may lack a commit
 	DC          string   // the designated controller's name, "" while none is elected
 	Maintenance bool     // the cluster, or this node, is in maintenance mode
 }
@@ -53,6 +54,9 @@ func (c *Client) view(cib *cib) (View, error) {
 		if v.Epoch, err = ha.ParseEpoch(text); err != nil {
 			return View{}, fmt.Errorf("cluster property %s: %w", c.epochName(), err)
 		}
+	}
+	if v.Spare, err = c.spare(cib, v.Epoch.Number); err != nil {
+		return View{}, err
 	}
 	return v, nil
 }

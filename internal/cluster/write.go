@@ -22,6 +22,7 @@ const behind = "behind"
 type Record struct {
 	Epoch  *ha.Epoch
 	InSync map[string]int // node name to the epoch it holds every commit of; 0 = behind
+	Spare  *int           // how many of those may lack a commit, for the view's epoch
 }
 
 // Write changes the records in one atomic step: either all of it is in the
@@ -77,12 +78,15 @@ type cibUpdate struct {
 // Pacemaker's own tools would use: with any other, the same name would be there
 // twice as soon as one of them writes it.
 func (c *Client) update(v View, r Record) ([]byte, error) {
-	if r.Epoch == nil && len(r.InSync) == 0 {
+	if r.Epoch == nil && len(r.InSync) == 0 && r.Spare == nil {
 		return nil, nil
 	}
 	u := cibUpdate{Properties: attributeSet{ID: bootstrapSet}}
 	if r.Epoch != nil {
 		u.Properties.set(c.epochName(), r.Epoch.String())
+	}
+	if r.Spare != nil {
+		u.Properties.set(c.spareName(), formatSpare(v.Epoch.Number, *r.Spare))
 	}
 	written := 0
 	for _, m := range v.Nodes {

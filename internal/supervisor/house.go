@@ -30,7 +30,7 @@ func (s *Supervisor) keepHouse(ctx context.Context) {
 	var err error
 	switch {
 	case s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node:
-		err = errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx))
+		err = errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureSlots(ctx), s.ensureCheckpoint(ctx), s.askWish(ctx))
 	case s.seen.role == ha.Standby && s.seen.look.Receiver.Streaming() && s.self().InSync == s.view.Epoch.Number:
 		err = s.forgetCopies()
 	}
@@ -110,7 +110,7 @@ func (s *Supervisor) enforce() {
 // record as complete.
 func (s *Supervisor) awaitsRecord() bool {
 	required := s.required()
-	return slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool {
+	return s.view.Spare > s.spared() || slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool {
 		return m.InSync != s.view.Epoch.Number && slices.Contains(required, m.Node)
 	})
 }

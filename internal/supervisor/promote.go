@@ -40,7 +40,7 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := s.spread(ctx, next.Epoch); err != nil {
 		return fmt.Errorf("not promoted: %w", err)
 	}
-	if err := s.configure(ctx, "", next.Required); err != nil {
+	if err := s.configure(ctx, "", next.Required, 0); err != nil {
 		return err
 	}
 	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), next.Reserved); err != nil {
@@ -64,9 +64,14 @@ func (s *Supervisor) verdict(ctx context.Context) (ha.Verdict, error) {
 		if err := s.refresh(ctx); err != nil {
 			return ha.Verdict{}, err
 		}
+		// The positions are asked for after the view: by then nobody can acknowledge more.
+		catching, err := s.gather(ctx)
+		if err != nil {
+			return ha.Verdict{}, err
+		}
 		verdict := ha.Promotable(s.candidate())
 		leaving := slices.ContainsFunc(others(s.view, s.Instance.Node), func(m ha.Membership) bool { return m.Unclean })
-		if verdict.OK || !leaving || time.Since(began) > leavePatience {
+		if verdict.OK || !catching && (!leaving || time.Since(began) > leavePatience) {
 			return verdict, nil
 		}
 		select {
@@ -107,7 +112,7 @@ func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
 	if err := s.Cluster.Write(ctx, s.view, cluster.Record{Epoch: &next.Epoch, InSync: next.InSync}); err != nil {
 		return err
 	}
-	s.view.Epoch = next.Epoch
+	s.view.Epoch, s.view.Spare = next.Epoch, 0
 	for i := range s.view.Nodes {
 		s.view.Nodes[i].InSync = next.InSync[s.view.Nodes[i].Node]
 	}

@@ -11,12 +11,15 @@ type core struct {
 	next       func(ha.Candidate, ha.Mode) ha.Promotion
 	check      func(ha.Action, ha.Candidate) error
 	rejoin     func(ha.Arrival) ha.Plan
+	ahead      func(ha.Candidate) string
 
 	recordLate  bool // the promotion is recorded after it took effect
 	recordNever bool
 	noMarkers   bool // PostgreSQL chooses the timeline
 	unmarked    bool // a rewind leaves no marker
 	unspread    bool // the other hosts need not know of a promotion
+	unread      bool // a standby that has not read all of its WAL yet is taken at its word
+	unasked     bool // the positions of the others are asked for once and for all
 	blind       bool // commits stop waiting without another look at the cluster
 	unproven    bool // who is shown as required is taken for waited for
 }
@@ -24,6 +27,6 @@ type core struct {
 func realCore() core {
 	return core{
 		decide: ha.Decide, promotable: ha.Promotable, next: ha.NextPromotion,
-		check: ha.CheckPublish, rejoin: ha.Rejoin,
+		check: ha.CheckPublish, rejoin: ha.Rejoin, ahead: ha.Ahead,
 	}
 }

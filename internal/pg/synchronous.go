@@ -1,0 +1,169 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Synchronous is a value of synchronous_standby_names: a commit waits for Count of
+// the names, for the first ones that are connected or, with Any, for any. The zero
+// value waits for nobody.
+type Synchronous struct {
+	Any   bool
+	Count int
+	Names []string // "*" is every standby
+}
+
+// All is the setting by which a commit waits for all of these standbys but for as
+// many as are spared.
+func All(names []string, spared int) Synchronous {
+	return Synchronous{Any: spared > 0, Count: len(names) - spared, Names: names}
+}
+
+// Spared is how many of the names a commit does not wait for.
+func (s Synchronous) Spared() int { return max(0, len(s.Names)-s.Count) }
+
+// Covers says whether a standby of this name counts. PostgreSQL compares without
+// regard to case.
+func (s Synchronous) Covers(name string) bool {
+	return slices.ContainsFunc(s.Names, func(n string) bool { return n == "*" || strings.EqualFold(n, name) })
+}
+
+// String is the setting as pgtwin writes it, by exact names.
+func (s Synchronous) String() string {
+	quoted := make([]string, len(s.Names))
+	for i, name := range s.Names {
+		quoted[i] = quoteName(name)
+	}
+	method := "FIRST"
+	if s.Any {
+		method = "ANY"
+	}
+	if len(quoted) < 2 {
+		return strings.Join(quoted, "")
+	}
+	return fmt.Sprintf("%s %d (%s)", method, s.Count, strings.Join(quoted, ", "))
+}
+
+// ParseSynchronous reads a value as PostgreSQL does (syncrep_gram.y): names alone
+// wait for the first of them that is connected.
+func ParseSynchronous(text string) (Synchronous, error) {
+	words, err := scanSynchronous(text)
+	if err != nil || len(words) == 0 {
+		return Synchronous{}, err
+	}
+	s := Synchronous{Count: 1}
+	opens := slices.Index(words, word{text: "("})
+	if opens >= 0 {
+		if words[len(words)-1] != (word{text: ")"}) {
+			return Synchronous{}, fmt.Errorf("cannot read %q: the list does not end in )", text)
+		}
+		if s.Any, s.Count, err = parseMethod(words[:opens]); err != nil {
+			return Synchronous{}, fmt.Errorf("cannot read %q: %w", text, err)
+		}
+		words = words[opens+1 : len(words)-1]
+	}
+	for i, w := range words {
+		if comma := w == (word{text: ","}); comma != (i%2 == 1) || !comma && !w.name {
+			return Synchronous{}, fmt.Errorf("cannot read %q: names are separated by commas", text)
+		}
+		if w.name {
+			s.Names = append(s.Names, w.text)
+		}
+	}
+	if len(words)%2 == 0 {
+		return Synchronous{}, fmt.Errorf("cannot read %q: a name is missing", text)
+	}
+	return s, nil
+}
+
+// parseMethod reads what comes before the list.
+func parseMethod(words []word) (anyOf bool, count int, err error) {
+	if len(words) == 2 && !words[0].quoted {
+		anyOf = strings.EqualFold(words[0].text, "ANY")
+		if anyOf || strings.EqualFold(words[0].text, "FIRST") {
+			words = words[1:]
+		}
+	}
+	if len(words) == 1 && !words[0].quoted {
+		count, err = strconv.Atoi(words[0].text)
+	}
+	if len(words) != 1 || err != nil || count < 1 {
+		return false, 0, errors.New("before the list of names comes FIRST or ANY and a number from 1")
+	}
+	return anyOf, count, nil
+}
+
+// word is one of a setting's: a name, or one of ( ) and the comma.
+type word struct {
+	text         string
+	name, quoted bool
+}
+
+// scanSynchronous follows syncrep_scanner.l.
+func scanSynchronous(text string) (words []word, err error) {
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		switch c := text[0]; {
+		case c == '"':
+			w, rest, err := scanQuoted(text)
+			if err != nil {
+				return nil, err
+			}
+			words, text = append(words, w), rest
+		case strings.ContainsRune("(),", rune(c)):
+			words, text = append(words, word{text: text[:1]}), text[1:]
+		case c == '*':
+			words, text = append(words, word{text: "*", name: true}), text[1:]
+		default:
+			end := strings.IndexFunc(text, func(r rune) bool { return strings.ContainsRune("(),*\" \t\n\r", r) })
+			if end < 0 {
+				end = len(text)
+			}
+			if strings.ContainsAny(text[:end], "-.'\\/;:=+") {
+				return nil, fmt.Errorf("cannot read %q: such a name needs double quotes", text[:end])
+			}
+			words, text = append(words, word{text: text[:end], name: true}), text[end:]
+		}
+	}
+	return words, nil
+}
+
+// scanQuoted reads a name in double quotes, in which two stand for one.
+func scanQuoted(text string) (word, string, error) {
+	var name strings.Builder
+	for i := 1; i < len(text); i++ {
+		switch {
+		case text[i] != '"':
+			name.WriteByte(text[i])
+		case strings.HasPrefix(text[i:], `""`):
+			name.WriteByte('"')
+			i++
+		default:
+			return word{text: name.String(), name: true, quoted: true}, text[i+1:], nil
+		}
+	}
+	return word{}, "", fmt.Errorf("cannot read %q: a quote is not closed", text)
+}
+
+// AdministratorsSynchronous is the synchronous_standby_names of the administrator's
+// own configuration files, as they are now, over which ours wins; "" where they have
+// none.
+func (c *Conn) AdministratorsSynchronous(ctx context.Context) (string, error) {
+	const question = `SELECT coalesce(setting, '') FROM pg_file_settings
+		WHERE name = 'synchronous_standby_names'
+		AND sourcefile <> regexp_replace(current_setting('config_file'), '[^/]*$', 'managed.conf')
+		AND sourcefile <> current_setting('data_directory') || '/postgresql.auto.conf'
+		ORDER BY seqno DESC LIMIT 1`
+	var text string
+	err := c.session.QueryRow(ctx, question).Scan(&text)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("cannot ask %s for the administrator's synchronous_standby_names: %w", c.target, err)
+	}
+	return text, nil
+}

@@ -1,0 +1,192 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
+	"pgtwin/internal/pg"
+)
+
+// wish is what the administrator's own synchronous_standby_names asks for.
+type wish struct {
+	text    string
+	quorum  int    // how many standbys a commit is to be on; 0: all that are complete
+	problem string // why it is not followed
+}
+
+// askWish reads the administrator's configuration files, by PostgreSQL's own eyes.
+func (s *Supervisor) askWish(ctx context.Context) error {
+	text, err := s.conn.AdministratorsSynchronous(ctx)
+	if err != nil || text == s.wish.text {
+		return err
+	}
+	var nodes []string
+	for _, peer := range others(s.view, s.Instance.Node) {
+		nodes = append(nodes, config.ApplicationNameOf(s.Instance, peer.Node))
+	}
+	s.wish = understand(text, ha.Mode(s.Instance.RepMode), nodes)
+	switch {
+	case s.wish.problem != "":
+		s.Log.Warn(s.wish.problem)
+	case s.wish.quorum > 0:
+		s.Log.Info(fmt.Sprintf("a commit is to be on %d standbys, by the administrator's synchronous_standby_names", s.wish.quorum), "value", text)
+	default:
+		s.Log.Info("a commit is to be on every standby that is complete")
+	}
+	return nil
+}
+
+// understand reads the administrator's setting. What cannot be followed to the
+// letter is surpassed: commits then wait for every standby that is complete.
+func understand(text string, mode ha.Mode, standbys []string) wish {
+	w := wish{text: text}
+	if text == "" || mode == ha.Async {
+		return w
+	}
+	const otherwise = "commits wait for every standby that is complete instead"
+	setting, err := pg.ParseSynchronous(text)
+	if err != nil {
+		w.problem = fmt.Sprintf("synchronous_standby_names in postgresql.conf is not followed: %v; %s", err, otherwise)
+		return w
+	}
+	if mode == ha.Strict {
+		w.problem = fmt.Sprintf("synchronous_standby_names = '%s' in postgresql.conf is not followed: rep_mode=strict waits for every standby", text)
+		return w
+	}
+	for _, name := range standbys {
+		if !setting.Covers(name) {
+			w.problem = fmt.Sprintf("synchronous_standby_names = '%s' in postgresql.conf is not followed: it leaves out %s; %s", text, name, otherwise)
+			return w
+		}
+	}
+	w.quorum = setting.Count
+	return w
+}
+
+// spared is how many of the required nodes commits do not wait for.
+func (s *Supervisor) spared() int {
+	setting, err := pg.ParseSynchronous(s.seen.look.Synchronous)
+	if err != nil {
+		return 0
+	}
+	return setting.Spared()
+}
+
+// waitedFor is a setting in words.
+func waitedFor(nodes []string, spared int) string {
+	if spared == 0 {
+		return "[" + strings.Join(nodes, " ") + "]"
+	}
+	return fmt.Sprintf("any %d of [%s]", len(nodes)-spared, strings.Join(nodes, " "))
+}
+
+// spare records how many of the standbys on record may lack a commit.
+func (s *Supervisor) spare(ctx context.Context, a ha.Action) error {
+	decided := s.view.Epoch
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	if err := ha.CheckAllowance(decided, s.candidate()); err != nil {
+		return err
+	}
+	s.Log.Info(fmt.Sprintf("%d of the standbys on record may lack a commit: %s", a.Number, a.Why), "PGTWIN_EPOCH", decided.Number)
+	s.allowance.Writing()
+	if err := s.Cluster.Write(ctx, s.view, cluster.Record{Spare: &a.Number}); err != nil {
+		return err
+	}
+	s.view.Spare = a.Number
+	s.allowance.Read(time.Now(), a.Number)
+	return nil
+}
+
+// served says whether WAL comes in from the recorded primary.
+func (s *Supervisor) served() bool {
+	if s.seen.role != ha.Standby || !s.seen.look.Receiver.Streaming() {
+		return false
+	}
+	for _, p := range others(s.view, s.Instance.Node) {
+		if p.Node == s.view.Epoch.Node {
+			return p.Online
+		}
+	}
+	return false
+}
+
+// How often, and for how long, peers are asked for their positions.
+const (
+	comparePeriod   = time.Second
+	comparePatience = time.Second
+)
+
+// compare asks the peers for their positions while no primary serves, for the score.
+func (s *Supervisor) compare(ctx context.Context) {
+	if s.seen.role != ha.Standby || !ha.Elects(s.candidate()) || s.served() || time.Since(s.askedAt) < comparePeriod {
+		return
+	}
+	s.askPeers(ctx)
+}
+
+// askPeers asks every member of the quorum that is online how far it has WAL.
+func (s *Supervisor) askPeers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, comparePatience)
+	defer cancel()
+	positions := map[string]ha.LSN{}
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	for _, p := range others(s.view, s.Instance.Node) {
+		if !p.Online || p.InSync != s.view.Epoch.Number || p.Node == s.view.Epoch.Node {
+			continue
+		}
+		asking.Go(func() {
+			at, err := pg.AskPosition(ctx, instance.Upstream(s.Instance, s.credential, p.Node), s.view.Epoch.System)
+			if err != nil {
+				s.Log.Debug("a peer's position is not known", "peer", p.Node, "error", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			positions[p.Node] = at
+		})
+	}
+	asking.Wait()
+	s.positions, s.askedAt = positions, time.Now()
+}
+
+// gather compares this host, which is to be promoted, with the others of its quorum,
+// and says whether it is getting from one of them what it lacks.
+func (s *Supervisor) gather(ctx context.Context) (catching bool, err error) {
+	if s.seen.role != ha.Standby || !ha.Elects(s.candidate()) {
+		return false, nil
+	}
+	s.askPeers(ctx)
+	s.observe(ctx)
+	ahead := ha.Ahead(s.candidate())
+	if ahead == "" {
+		return false, nil
+	}
+	if s.follows != ahead {
+		s.Log.Info(fmt.Sprintf("%s has more of the last commits, at %s: getting them before the promotion", ahead, s.positions[ahead]))
+	}
+	return true, s.catchUp(ctx, ahead)
+}
+
+// catchUp follows another standby, which has no slot for this host.
+func (s *Supervisor) catchUp(ctx context.Context, node string) error {
+	settings, err := instance.Settings(s.Instance, s.credential, node, nil)
+	if err != nil {
+		return err
+	}
+	settings.Slot = ""
+	if err := s.apply(ctx, settings); err != nil {
+		return err
+	}
+	s.follows = node
+	return nil
+}
