@@ -155,7 +155,7 @@ func asStandby(f Facts) []Action {
 	case f.Epoch.Number == 0 && f.Founder:
 		actions = score(f, AdoptScore, verdict.Why)
 	case Elects(f.Candidate):
-		number, why := standbyScore(f, verdict)
+		number, why := standbyScore(f)
 		actions = score(f, number, why)
 	case !verdict.OK:
 		actions = score(f, Minus, verdict.Why)

@@ -179,19 +179,25 @@ func elected(c Candidate) Verdict {
 }
 
 // standbyScore is the score of a member of a quorum. While the primary serves any
-// is as good as another; who has most is asked when it does not.
-func standbyScore(f Facts, verdict Verdict) (int, string) {
+// is as good as another; who has most is asked when it does not. Pacemaker promotes
+// nobody before an unclean host is fenced, and the comparison must be over by then:
+// the first score to rise is the one that it would go by.
+func standbyScore(f Facts) (int, string) {
 	c := f.Candidate
+	c.Peers = slices.Clone(c.Peers)
+	for i := range c.Peers {
+		c.Peers[i].Unclean = false
+	}
 	if f.Receiving {
 		c.Spare = 0
-		if v := Promotable(c); v.OK {
-			return EligibleScore, "one of the standbys that have every acknowledged commit"
-		}
 	}
+	verdict := Promotable(c)
 	switch {
+	case verdict.OK && f.Receiving:
+		return EligibleScore, "one of the standbys that have every acknowledged commit"
 	case verdict.OK:
 		return EligibleScore, verdict.Why
-	case Ahead(f.Candidate) != "" && Promotable(caughtUp(f.Candidate)).OK:
+	case Ahead(c) != "" && Promotable(caughtUp(c)).OK:
 		return LaggingScore, verdict.Why
 	}
 	return Minus, verdict.Why

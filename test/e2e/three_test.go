@@ -5,9 +5,12 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"pgtwin/internal/ha"
 	"pgtwin/test/e2e/cluster"
 	"pgtwin/test/e2e/event"
 	"pgtwin/test/lab"
@@ -22,6 +25,8 @@ func TestThreeHosts(t *testing.T) {
 	s := newStage(t, cluster.Options{Hosts: 3, Notify: true, Tree: tree, Log: t.Output()})
 	s.play(scenario{"cold start", coldStart})
 	s.events(primaryOfThreeLost)
+	s.play(scenario{"quorum commit is asked for", askForQuorum})
+	s.events(primaryOfAQuorumLost)
 }
 
 // primaryOfThreeLost powers off the primary's host: one of the two others takes over, the third follows it.
@@ -56,4 +61,111 @@ func third(c *cluster.Cluster, a, b *lab.Host) *lab.Host {
 		}
 	}
 	return a
+}
+
+// askForQuorum sets synchronous_standby_names where administrators do, which clusters without pgtwin need, too.
+func askForQuorum(s *scene) {
+	s.tell(
+		step("synchronous_standby_names is set in postgresql.conf on every host", func(ctx context.Context) error {
+			for _, h := range s.c.Hosts() {
+				const line = "synchronous_standby_names = 'ANY 1 (h1, h2, h3)'\n"
+				if _, err := h.RunInput(ctx, line, "tee", "--append", cluster.DataDir+"/postgresql.conf"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+		step("commits wait for any one of the two standbys", func(ctx context.Context) error { return awaitQuorum(ctx, s.c) }),
+	)
+}
+
+// awaitQuorum returns when commits wait for one of two standbys.
+func awaitQuorum(ctx context.Context, c *cluster.Cluster) error {
+	return cluster.Await(ctx, "commits that wait for any one of two", func(ctx context.Context) error {
+		primary, err := c.Primary(ctx)
+		if err != nil {
+			return err
+		}
+		st, err := cluster.Status(ctx, primary)
+		if err == nil && !strings.HasPrefix(st.Sync, "ANY 1 (") {
+			err = fmt.Errorf("on %s they wait for %s", primary.Name(), st.Sync)
+		}
+		return err
+	})
+}
+
+// primaryOfAQuorumLost lets one of two standbys lag, which holds nobody up, and then powers off the primary's host: the
+// other standby has everything, and is the one to be promoted.
+func primaryOfAQuorumLost(c *cluster.Cluster) event.Event {
+	var lost, complete, lagging *lab.Host
+	return event.Event{Name: "primary of a quorum powered off", Limit: 20 * time.Second, Steps: []event.Step{
+		step("one standby's receiver hangs, and holds no commit up", func(ctx context.Context) (err error) {
+			if lost, err = c.Primary(ctx); err != nil {
+				return err
+			}
+			complete = c.Other(lost)
+			lagging = third(c, lost, complete)
+			return signalReceiver(ctx, lagging, "STOP")
+		}),
+		{Text: "commits go on while it is not on record as behind yet", Calm: time.Second, Do: func(ctx context.Context) error {
+			before, err := flushedBy(ctx, lost, complete)
+			if err != nil {
+				return err
+			}
+			return cluster.Await(ctx, "the other standby to get on", func(ctx context.Context) error {
+				now, err := flushedBy(ctx, lost, complete)
+				if err == nil && now == before {
+					err = errors.New("it does not")
+				}
+				return err
+			})
+		}},
+		step("the primary's host loses its power, while the cluster has both standbys on record", func(ctx context.Context) error {
+			for _, h := range []*lab.Host{complete, lagging} {
+				st, err := cluster.Status(ctx, h)
+				if err != nil {
+					return err
+				}
+				if !st.InSync {
+					return fmt.Errorf("%s is on record as behind already", h.Name())
+				}
+			}
+			return lost.PowerOff(ctx)
+		}),
+		step("the standby that has everything is promoted", func(ctx context.Context) error {
+			_, err := c.AwaitPrimary(ctx, complete)
+			return err
+		}),
+		step("the receiver goes on, and its host follows, in sync", func(ctx context.Context) error {
+			return errors.Join(signalReceiver(ctx, lagging, "CONT"), c.AwaitStandby(ctx, lagging))
+		}),
+		step("the lost host boots and follows, too", func(ctx context.Context) error {
+			return errors.Join(lost.Boot(ctx), c.AwaitStandby(ctx, lost))
+		}),
+		step("commits wait for any one of two again", func(ctx context.Context) error { return awaitQuorum(ctx, c) }),
+		step("nothing has failed", c.AwaitCalm),
+	}}
+}
+
+// signalReceiver sends a signal to a standby's WAL receiver. One that has ended needs none to go on.
+func signalReceiver(ctx context.Context, h *lab.Host, signal string) error {
+	_, err := h.Run(ctx, "pkill", "-"+signal, "-f", "^postgres: .*walreceiver")
+	if signal == "CONT" && cluster.ExitCode(err) == 1 {
+		return nil
+	}
+	return err
+}
+
+// flushedBy is how far a standby has flushed WAL, as the primary knows.
+func flushedBy(ctx context.Context, primary, standby *lab.Host) (ha.LSN, error) {
+	st, err := cluster.Status(ctx, primary)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range st.Standbys {
+		if s.Node == standby.Name() {
+			return s.Flushed, nil
+		}
+	}
+	return 0, fmt.Errorf("%s does not stream", standby.Name())
 }
