@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,9 +60,8 @@ func ParseSynchronous(text string) (Synchronous, error) {
 		return Synchronous{}, err
 	}
 	s := Synchronous{Count: 1}
-	opens := slices.Index(words, word{text: "("})
-	if opens >= 0 {
-		if words[len(words)-1] != (word{text: ")"}) {
+	if opens := slices.Index(words, word{mark, "("}); opens >= 0 {
+		if words[len(words)-1] != (word{mark, ")"}) {
 			return Synchronous{}, fmt.Errorf("cannot read %q: the list does not end in )", text)
 		}
 		if s.Any, s.Count, err = parseMethod(words[:opens]); err != nil {
@@ -70,10 +70,10 @@ func ParseSynchronous(text string) (Synchronous, error) {
 		words = words[opens+1 : len(words)-1]
 	}
 	for i, w := range words {
-		if comma := w == (word{text: ","}); comma != (i%2 == 1) || !comma && !w.name {
-			return Synchronous{}, fmt.Errorf("cannot read %q: names are separated by commas", text)
+		if isName := w.kind != mark && w.kind != keyword; isName != (i%2 == 0) || !isName && w.text != "," {
+			return Synchronous{}, fmt.Errorf("cannot read %q: expected names separated by commas, found %s", text, w.text)
 		}
-		if w.name {
+		if i%2 == 0 {
 			s.Names = append(s.Names, w.text)
 		}
 	}
@@ -85,70 +85,82 @@ func ParseSynchronous(text string) (Synchronous, error) {
 
 // parseMethod reads what comes before the list.
 func parseMethod(words []word) (anyOf bool, count int, err error) {
-	if len(words) == 2 && !words[0].quoted {
+	if len(words) == 2 && words[0].kind == keyword {
 		anyOf = strings.EqualFold(words[0].text, "ANY")
-		if anyOf || strings.EqualFold(words[0].text, "FIRST") {
-			words = words[1:]
-		}
+		words = words[1:]
 	}
-	if len(words) == 1 && !words[0].quoted {
+	if len(words) == 1 && words[0].kind == number {
 		count, err = strconv.Atoi(words[0].text)
 	}
-	if len(words) != 1 || err != nil || count < 1 {
+	if err != nil || count < 1 {
 		return false, 0, errors.New("before the list of names comes FIRST or ANY and a number from 1")
 	}
 	return anyOf, count, nil
 }
 
-// word is one of a setting's: a name, or one of ( ) and the comma.
+// word is one of a setting's.
 type word struct {
-	text         string
-	name, quoted bool
+	kind kind
+	text string
 }
+
+type kind string
+
+const (
+	keyword kind = "keyword" // ANY or FIRST
+	name    kind = "name"
+	number  kind = "number" // which is a name, too
+	mark    kind = "mark"   // one of ( ) and the comma
+)
 
 // scanSynchronous follows syncrep_scanner.l.
 func scanSynchronous(text string) (words []word, err error) {
+	plain := regexp.MustCompile(`^([A-Za-z_\x{80}-\x{10FFFF}][A-Za-z0-9_$\x{80}-\x{10FFFF}]*|[0-9]+|[(),*])`)
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
-		switch c := text[0]; {
-		case c == '"':
-			w, rest, err := scanQuoted(text)
+		if text[0] == '"' {
+			quoted, rest, err := scanQuoted(text)
 			if err != nil {
 				return nil, err
 			}
-			words, text = append(words, w), rest
-		case strings.ContainsRune("(),", rune(c)):
-			words, text = append(words, word{text: text[:1]}), text[1:]
-		case c == '*':
-			words, text = append(words, word{text: "*", name: true}), text[1:]
-		default:
-			end := strings.IndexFunc(text, func(r rune) bool { return strings.ContainsRune("(),*\" \t\n\r", r) })
-			if end < 0 {
-				end = len(text)
-			}
-			if strings.ContainsAny(text[:end], "-.'\\/;:=+") {
-				return nil, fmt.Errorf("cannot read %q: such a name needs double quotes", text[:end])
-			}
-			words, text = append(words, word{text: text[:end], name: true}), text[end:]
+			words, text = append(words, word{name, quoted}), rest
+			continue
 		}
+		found := plain.FindString(text)
+		if found == "" {
+			return nil, fmt.Errorf("cannot read %q: such a name needs double quotes", text)
+		}
+		words, text = append(words, word{kindOf(found), found}), text[len(found):]
 	}
 	return words, nil
 }
 
+func kindOf(text string) kind {
+	switch {
+	case strings.Contains("(),", text):
+		return mark
+	case '0' <= text[0] && text[0] <= '9':
+		return number
+	case strings.EqualFold(text, "ANY"), strings.EqualFold(text, "FIRST"):
+		return keyword
+	}
+	return name
+}
+
 // scanQuoted reads a name in double quotes, in which two stand for one.
-func scanQuoted(text string) (word, string, error) {
-	var name strings.Builder
+func scanQuoted(text string) (quoted, rest string, err error) {
+	var b strings.Builder
 	for i := 1; i < len(text); i++ {
 		switch {
 		case text[i] != '"':
-			name.WriteByte(text[i])
+			b.WriteByte(text[i])
 		case strings.HasPrefix(text[i:], `""`):
-			name.WriteByte('"')
+			b.WriteByte('"')
 			i++
 		default:
-			return word{text: name.String(), name: true, quoted: true}, text[i+1:], nil
+			return b.String(), text[i+1:], nil
 		}
 	}
-	return word{}, "", fmt.Errorf("cannot read %q: a quote is not closed", text)
+	return "", "", fmt.Errorf("cannot read %q: a quote is not closed", text)
 }
 
 // AdministratorsSynchronous is the synchronous_standby_names of the administrator's
