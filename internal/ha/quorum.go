@@ -179,7 +179,7 @@ func elected(c Candidate) Verdict {
 }
 
 // standbyScore is the score of a member of a quorum. While the primary serves any
-// is as good as another; who has most is asked when it does not. Pacemaker promotes
+// that gets on is as good as another; who has most is asked when it does not. Pacemaker promotes
 // nobody before an unclean host is fenced, and the comparison must be over by then:
 // the first score to rise is the one that it would go by.
 func standbyScore(f Facts) (int, string) {
@@ -193,6 +193,8 @@ func standbyScore(f Facts) (int, string) {
 	}
 	verdict := Promotable(c)
 	switch {
+	case verdict.OK && f.Receiving && f.Lagging:
+		return LaggingScore, "another of the standbys on record has more"
 	case verdict.OK && f.Receiving:
 		return EligibleScore, "one of the standbys that have every acknowledged commit"
 	case verdict.OK:
@@ -202,6 +204,10 @@ func standbyScore(f Facts) (int, string) {
 	}
 	return Minus, verdict.Why
 }
+
+// CatchUpPatience is how long a candidate may get nothing from the one that has
+// more, before it leaves the promotion to others.
+const CatchUpPatience = 5 * time.Second
 
 // caughtUp is the candidate when it has got what others have.
 func caughtUp(c Candidate) Candidate {

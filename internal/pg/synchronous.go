@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -161,6 +164,24 @@ func scanQuoted(text string) (quoted, rest string, err error) {
 		}
 	}
 	return "", "", fmt.Errorf("cannot read %q: a quote is not closed", text)
+}
+
+// FileSynchronous is what postgresql.conf in a data directory sets
+// synchronous_standby_names to, without the files that it includes, for when no
+// server can be asked; "" where it does not.
+func FileSynchronous(dataDir string) (text string, err error) {
+	file, err := os.ReadFile(filepath.Join(dataDir, "postgresql.conf"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	// guc-file.l: the equals sign is optional, and so are the quotes of a bare word.
+	assignment := regexp.MustCompile(`(?i)^\s*synchronous_standby_names(?:\s*=\s*|\s+)(?:'((?:[^']|'')*)'|([^\s#']+))`)
+	for line := range strings.Lines(string(file)) {
+		if m := assignment.FindStringSubmatch(line); m != nil {
+			text = strings.ReplaceAll(m[1], "''", "'") + m[2]
+		}
+	}
+	return text, nil
 }
 
 // AdministratorsSynchronous is the synchronous_standby_names of the administrator's

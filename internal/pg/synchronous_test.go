@@ -66,6 +66,9 @@ func TestTheAdministratorsOwnSettingIsFound(t *testing.T) {
 	}
 	write("postgresql.conf", "\nsynchronous_standby_names = 'FIRST 1 (h2, h3)'\n")
 	want("FIRST 1 (h2, h3)")
+	if got, err := FileSynchronous(s.data); err != nil || got != "FIRST 1 (h2, h3)" {
+		t.Errorf("without a server: %q, %v", got, err)
+	}
 	write("own.conf", "synchronous_standby_names = 'nonsense ('\n")
 	write("postgresql.conf", "include = 'own.conf'\n")
 	want("nonsense (")

@@ -113,8 +113,8 @@ func (s *Supervisor) facts() ha.Facts {
 		Position:    s.seen.look.Written,
 		Upstream:    s.follows,
 		SpareFor:    s.allowance.For(s.seen.at),
-		Quorum:      s.wish.quorum,
 		Receiving:   s.served(),
+		Lagging:     s.lagging,
 	}
 	s.hung = firstTime(s.hung, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
@@ -131,6 +131,7 @@ func (s *Supervisor) facts() ha.Facts {
 	}
 	if s.seen.role == ha.Primary {
 		f.Required, f.Spared = s.required(), s.spared()
+		f.Quorum = s.quorum(f.Required, f.Spared)
 		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), s.proven(f.Required), s.seen.look.Written)
 	}
 	s.diverged = firstTime(s.diverged, s.isDiverged(f))

@@ -60,6 +60,7 @@ const leavePatience = 5 * time.Second
 // verdict says whether this host may be promoted. It waits for a peer that is
 // just leaving: a refusal costs a stop and a start.
 func (s *Supervisor) verdict(ctx context.Context) (ha.Verdict, error) {
+	progress := advance{at: time.Now()}
 	for began := time.Now(); ; {
 		if err := s.refresh(ctx); err != nil {
 			return ha.Verdict{}, err
@@ -70,6 +71,9 @@ func (s *Supervisor) verdict(ctx context.Context) (ha.Verdict, error) {
 			return ha.Verdict{}, err
 		}
 		verdict := ha.Promotable(s.candidate())
+		if catching && progress.stuck(s.seen.look.Position()) {
+			return verdict, s.setScore(ctx, ha.LaggingScore) // the other shall be promoted
+		}
 		leaving := slices.ContainsFunc(others(s.view, s.Instance.Node), func(m ha.Membership) bool { return m.Unclean })
 		if verdict.OK || !catching && (!leaving || time.Since(began) > leavePatience) {
 			return verdict, nil

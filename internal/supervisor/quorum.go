@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
@@ -16,6 +18,7 @@ import (
 
 // wish is what the administrator's own synchronous_standby_names asks for.
 type wish struct {
+	known   bool // it has been asked for
 	text    string
 	quorum  int    // how many standbys a commit is to be on; 0: all that are complete
 	problem string // why it is not followed
@@ -24,15 +27,17 @@ type wish struct {
 // askWish reads the administrator's configuration files, by PostgreSQL's own eyes.
 func (s *Supervisor) askWish(ctx context.Context) error {
 	text, err := s.conn.AdministratorsSynchronous(ctx)
-	if err != nil || text == s.wish.text {
+	if err != nil {
 		return err
 	}
 	var nodes []string
 	for _, peer := range others(s.view, s.Instance.Node) {
 		nodes = append(nodes, config.ApplicationNameOf(s.Instance, peer.Node))
 	}
+	before := s.wish
 	s.wish = understand(text, ha.Mode(s.Instance.RepMode), nodes)
 	switch {
+	case s.wish == before, text == "" && before.text == "":
 	case s.wish.problem != "":
 		s.Log.Warn(s.wish.problem)
 	case s.wish.quorum > 0:
@@ -46,7 +51,7 @@ func (s *Supervisor) askWish(ctx context.Context) error {
 // understand reads the administrator's setting. What cannot be followed to the
 // letter is surpassed: commits then wait for every standby that is complete.
 func understand(text string, mode ha.Mode, standbys []string) wish {
-	w := wish{text: text}
+	w := wish{known: true, text: text}
 	if text == "" || mode == ha.Async {
 		return w
 	}
@@ -68,6 +73,15 @@ func understand(text string, mode ha.Mode, standbys []string) wish {
 	}
 	w.quorum = setting.Count
 	return w
+}
+
+// quorum is how many standbys a commit is to be on. Until the administrator's wish
+// is known it stays as it is.
+func (s *Supervisor) quorum(required []string, spared int) int {
+	if !s.wish.known && spared > 0 {
+		return len(required) - spared
+	}
+	return s.wish.quorum
 }
 
 // spared is how many of the required nodes commits do not wait for.
@@ -122,15 +136,28 @@ func (s *Supervisor) served() bool {
 // How often, and for how long, peers are asked for their positions.
 const (
 	comparePeriod   = time.Second
+	servedPeriod    = 2 * time.Second // while the primary serves
 	comparePatience = time.Second
 )
 
-// compare asks the peers for their positions while no primary serves, for the score.
+// compare asks the other members of a quorum for their positions, for the score.
+// While the primary serves, this standby lags if after a while it still has less
+// than another had.
 func (s *Supervisor) compare(ctx context.Context) {
-	if s.seen.role != ha.Standby || !ha.Elects(s.candidate()) || s.served() || time.Since(s.askedAt) < comparePeriod {
+	if s.seen.role != ha.Standby || !ha.Elects(s.candidate()) {
+		s.lagging = false
 		return
 	}
-	s.askPeers(ctx)
+	if !s.judged && s.seen.at.Sub(s.askedAt) >= settledLook {
+		s.judged, s.lagging = true, ha.Ahead(s.candidate()) != ""
+	}
+	period := comparePeriod
+	if s.served() {
+		period = servedPeriod
+	}
+	if time.Since(s.askedAt) >= period {
+		s.askPeers(ctx)
+	}
 }
 
 // askPeers asks every member of the quorum that is online how far it has WAL.
@@ -156,7 +183,7 @@ func (s *Supervisor) askPeers(ctx context.Context) {
 		})
 	}
 	asking.Wait()
-	s.positions, s.askedAt = positions, time.Now()
+	s.positions, s.askedAt, s.judged = positions, time.Now(), false
 }
 
 // gather compares this host, which is to be promoted, with the others of its quorum,
@@ -170,6 +197,10 @@ func (s *Supervisor) gather(ctx context.Context) (catching bool, err error) {
 	ahead := ha.Ahead(s.candidate())
 	if ahead == "" {
 		return false, nil
+	}
+	// The loop stands still meanwhile, but it does not hang: see stuck.
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
+		s.Log.Warn("cannot feed the watchdog", "error", err)
 	}
 	if s.follows != ahead {
 		s.Log.Info(fmt.Sprintf("%s has more of the last commits, at %s: getting them before the promotion", ahead, s.positions[ahead]))
@@ -189,4 +220,18 @@ func (s *Supervisor) catchUp(ctx context.Context, node string) error {
 	}
 	s.follows = node
 	return nil
+}
+
+// advance is when a position was last seen to get on.
+type advance struct {
+	position ha.LSN
+	at       time.Time
+}
+
+// stuck says whether it has not for too long.
+func (a *advance) stuck(position ha.LSN) bool {
+	if position > a.position {
+		a.position, a.at = position, time.Now()
+	}
+	return time.Since(a.at) > ha.CatchUpPatience
 }

@@ -70,6 +70,8 @@ type Supervisor struct {
 	allowance ha.Allowance
 	positions map[string]ha.LSN // of peers, as last asked for
 	askedAt   time.Time
+	judged    bool // whether this standby lags has been judged by these positions
+	lagging   bool
 	wish      wish
 	settings  int      // how often synchronous_standby_names has been seen to change
 	enforced  int      // for which of the changes it is proven that commits go by it

@@ -132,7 +132,7 @@ func (s *supervisor) facts() ha.Facts {
 		Waiting: s.seen.phase == waiting, HasData: s.seen.data, Died: s.died(),
 		WasPrimary: s.seen.data && s.seen.primary, Position: s.seen.written, Upstream: s.follows,
 		Spared: s.seen.required.spared, SpareFor: s.allowance.For(h.w.time()), Quorum: h.w.cfg.Quorum,
-		Receiving: s.serves(),
+		Receiving: s.serves(), Lagging: s.lagging,
 	}
 	s.hung = h.since(s.hung, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {

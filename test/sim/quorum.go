@@ -35,14 +35,24 @@ func (s *supervisor) serves() bool {
 	return s.seen.role == ha.Standby && s.seen.receiving && id != nobody && s.view.nodes[id].Online
 }
 
-// compare asks the peers for their positions when the primary does not serve, for
-// the score.
+// compare asks the peers for their positions, for the score.
 func (s *supervisor) compare(then func()) {
-	if s.seen.role != ha.Standby || !ha.Elects(s.candidate()) || s.serves() || s.h.w.now-s.asked < time.Second {
+	if s.seen.role != ha.Standby || !ha.Elects(s.candidate()) {
+		s.lagging = false
 		then()
 		return
 	}
-	s.asked = s.h.w.now
+	if !s.judged && s.seen.at-s.asked >= settledLook {
+		s.judged, s.lagging = true, s.h.w.core.ahead(s.candidate()) != ""
+	}
+	period := time.Second
+	if s.serves() {
+		period = 2 * time.Second
+	}
+	if s.h.w.now-s.asked < period {
+		then()
+		return
+	}
 	s.askPeers(then)
 }
 
@@ -66,7 +76,7 @@ func (s *supervisor) askPeers(then func()) {
 		})
 	}
 	s.after(w.between(2*ms, time.Second), func() {
-		s.positions = answers
+		s.positions, s.asked, s.judged = answers, w.now, false
 		then()
 	})
 }
@@ -87,12 +97,19 @@ func (h *host) position(from *host) (ha.LSN, bool) {
 // gather compares this standby with the others before it is promoted, and gets from
 // them what it lacks.
 func (s *supervisor) gather(a *action, then func(), failed func(error)) {
+	s.gatherSince(a, s.seen.received, s.h.w.now, then, failed)
+}
+
+func (s *supervisor) gatherSince(a *action, had ha.LSN, since time.Duration, then func(), failed func(error)) {
 	if !ha.Elects(s.candidate()) {
 		then()
 		return
 	}
 	s.askPeers(func() {
 		s.observe()
+		if s.seen.received > had {
+			had, since = s.seen.received, s.h.w.now
+		}
 		ahead := s.h.w.core.ahead(s.candidate())
 		switch {
 		case ahead == "":
@@ -100,6 +117,9 @@ func (s *supervisor) gather(a *action, then func(), failed func(error)) {
 			return
 		case a.ended:
 			failed(errTimeout)
+			return
+		case s.h.w.now-since > ha.CatchUpPatience:
+			s.setScore(ha.LaggingScore, func(error) { failed(errors.New(ahead + " has more")) })
 			return
 		}
 		s.h.w.tracef("%s: gets from %s what it lacks", s.h.name, ahead)
@@ -114,7 +134,7 @@ func (s *supervisor) gather(a *action, then func(), failed func(error)) {
 						failed(err)
 						return
 					}
-					s.gather(a, then, failed)
+					s.gatherSince(a, had, since, then, failed)
 				})
 			})
 		})

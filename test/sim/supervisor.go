@@ -29,6 +29,8 @@ type supervisor struct {
 	allowance ha.Allowance
 	positions map[string]ha.LSN // of peers
 	asked     time.Duration
+	judged    bool
+	lagging   bool
 	follows   string
 	settled   bool
 	yielded   time.Duration
