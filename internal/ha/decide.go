@@ -253,7 +253,7 @@ func keepSync(f Facts) []Action {
 		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(f, p, s), !recorded && member && tightens(f, p, s, required):
 			required = slices.DeleteFunc(required, func(n string) bool { return n == p.Node })
 		case s.Leaving:
-		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && f.Spared <= f.Spare && f.Quorate && p.Online:
+		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && heeded(f) && f.Spared <= f.Spare && f.Quorate && p.Online:
 			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: f.Epoch.Number, Why: "commits wait for it, and it has flushed all"})
 		case !member && s.Streaming && s.Flushed+CaughtUp >= f.Position && !dropped(f, required):
 			required = append(required, p.Node)

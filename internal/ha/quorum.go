@@ -101,6 +101,16 @@ func recordSpare(f Facts, required []string) []Action {
 	return nil
 }
 
+// heeded says whether the walsenders of all required standbys go by the setting in
+// force. Each lets commits go by a copy of its own, read in the round of its loop
+// before the next answer (SyncRepReleaseWaiters, WalSndLoop): one that has passed on
+// an answer to WAL written since the proof goes by it.
+func heeded(f Facts) bool {
+	return !slices.ContainsFunc(f.Standbys, func(s Follower) bool {
+		return s.Streaming && slices.Contains(f.Required, s.Node) && s.Flushed < s.GrownAt
+	})
+}
+
 // CheckSpare says why so many standbys may not be spared, judged by a view that was
 // read after that was decided; nil if they may.
 func CheckSpare(number int, c Candidate) error {

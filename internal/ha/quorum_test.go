@@ -58,6 +58,7 @@ func TestQuorumIsKept(t *testing.T) {
 		{"if it has all", quorumFacts(h2Lost(11*time.Second), h3Alone, h3Late), nil, 0},
 		{"the lost one is back: it is required before it counts", quorumFacts(noneSpared, h3Alone, h2Bare), []Verb{Require}, 0},
 		{"and is a member when it has flushed all", quorumFacts(noneSpared, behind), []Verb{Publish}, 0},
+		{"and when the other's sender is known to go by the new setting, too", quorumFacts(noneSpared, behind, h3Late), nil, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
