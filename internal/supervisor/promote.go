@@ -75,6 +75,7 @@ func (s *Supervisor) verdict(ctx context.Context) (ha.Verdict, error) {
 			return verdict, s.setScore(ctx, ha.LaggingScore) // the other shall be promoted
 		}
 		leaving := slices.ContainsFunc(others(s.view, s.Instance.Node), func(m ha.Membership) bool { return m.Unclean })
+		leaving = leaving || ha.Elects(s.candidate()) // a peer may be about to answer
 		if verdict.OK || !catching && (!leaving || time.Since(began) > leavePatience) {
 			return verdict, nil
 		}

@@ -27,28 +27,56 @@ func TestThreeHosts(t *testing.T) {
 	s.play(scenario{"cold start", coldStart})
 	s.events(primaryOfThreeLost)
 	s.play(scenario{"quorum commit is asked for", askForQuorum})
-	s.events(primaryOfAQuorumLost)
+	s.events(primaryOfAQuorumLost, postmasterOfAQuorumKilled)
 }
 
 // primaryOfThreeLost powers off the primary's host: one of the two others takes over, the third follows it.
 func primaryOfThreeLost(c *cluster.Cluster) event.Event {
+	return oneOfThree(c, "primary of three powered off", 20*time.Second, "the primary's host loses its power",
+		func(ctx context.Context, h *lab.Host) error { return h.PowerOff(ctx) },
+		func(ctx context.Context, h *lab.Host) error { return h.Boot(ctx) })
+}
+
+// postmasterOfAQuorumKilled kills the primary's server alone, so that nothing is fenced and all hosts are there to be compared.
+func postmasterOfAQuorumKilled(c *cluster.Cluster) event.Event {
+	return oneOfThree(c, "postmaster of a quorum killed", 5*time.Second, "the primary's postmaster is killed",
+		func(ctx context.Context, h *lab.Host) error {
+			pid, err := cluster.Postmaster(ctx, h)
+			if err != nil {
+				return err
+			}
+			return cluster.Kill(ctx, h, pid)
+		},
+		func(context.Context, *lab.Host) error { return nil })
+}
+
+// oneOfThree is an event after which another host is primary, and the one that was hit follows it like the third.
+func oneOfThree(c *cluster.Cluster, name string, limit time.Duration, text string, hit, help func(context.Context, *lab.Host) error) event.Event {
 	var lost, next *lab.Host
-	return event.Event{Name: "primary of three powered off", Limit: 20 * time.Second, Steps: []event.Step{
-		step("the primary's host loses its power", func(ctx context.Context) (err error) {
+	return event.Event{Name: name, Limit: limit, Steps: []event.Step{
+		step(text, func(ctx context.Context) (err error) {
 			if lost, err = c.Primary(ctx); err != nil {
 				return err
 			}
-			return lost.PowerOff(ctx)
+			return hit(ctx, lost)
 		}),
-		step("one of the others takes over", func(ctx context.Context) (err error) {
-			next, err = c.AwaitPrimary(ctx, nil)
+		step("one of the others takes over", func(ctx context.Context) error {
+			return cluster.Await(ctx, "another primary", func(ctx context.Context) (err error) {
+				if next, err = c.Primary(ctx); err == nil && next.Name() == lost.Name() {
+					err = fmt.Errorf("it is %s", lost.Name())
+				}
+				return err
+			})
+		}),
+		step("it has the address", func(ctx context.Context) error {
+			_, err := c.AwaitPrimary(ctx, next)
 			return err
 		}),
 		step("the third follows it, in sync", func(ctx context.Context) error {
 			return c.AwaitStandby(ctx, third(c, lost, next))
 		}),
-		step("the lost host boots and follows, too", func(ctx context.Context) error {
-			return errors.Join(lost.Boot(ctx), c.AwaitStandby(ctx, lost))
+		step("the host that was hit follows, too", func(ctx context.Context) error {
+			return errors.Join(help(ctx, lost), c.AwaitStandby(ctx, lost))
 		}),
 		step("nothing has failed", c.AwaitCalm),
 	}}
