@@ -126,6 +126,9 @@ func (f *facts) loss() string {
 	switch {
 	case e.Number == 0:
 		fmt.Fprintf(&b, "No promotion is recorded: another host may have later commits than %s.\n", f.here)
+	case self != nil && self.InSync == e.Number && f.view.Spare > 0:
+		fmt.Fprintf(&b, "%s is recorded as one of the standbys of %s (epoch %d), %d of which may lack any commit: it cannot be told which without the others.\n",
+			f.here, e.Node, e.Number, f.view.Spare)
 	case self != nil && self.InSync == e.Number:
 		fmt.Fprintf(&b, "%s is recorded as holding every acknowledged commit: nothing would be lost.\n", f.here)
 	default:
@@ -140,7 +143,11 @@ func (f *facts) loss() string {
 		b.WriteString(".\nWhatever was committed after that is lost here.\n")
 	}
 	for _, m := range f.view.Nodes {
-		if m.Node != f.here && e.Number > 0 && (m.InSync == e.Number || m.Node == e.Node) {
+		switch {
+		case m.Node == f.here || e.Number == 0 || m.InSync != e.Number && m.Node != e.Node:
+		case m.Node != e.Node && f.view.Spare > 0:
+			fmt.Fprintf(&b, "%s may hold what is missing here (%s). Bring it back if that can be done.\n", m.Node, membership(m))
+		default:
 			fmt.Fprintf(&b, "%s holds every acknowledged commit (%s). Bring it back if that can be done.\n", m.Node, membership(m))
 		}
 	}

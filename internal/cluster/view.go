@@ -19,6 +19,7 @@ type View struct {
 	Fencing     bool
 	Epoch       ha.Epoch // zero when none is recorded yet
 	Rank        int      // of this copy of the information base (ha.RecordRank)
+	Spare       int      // how many of those recorded as complete for the epoch may lack a commit
 	DC          string   // the designated controller's name, "" while none is elected
 	Maintenance bool     // the cluster, or this node, is in maintenance mode
 }
@@ -55,6 +56,9 @@ func (c *Client) view(cib *cib) (View, error) {
 		if v.Epoch, err = ha.ParseEpoch(text); err != nil {
 			return View{}, fmt.Errorf("cluster property %s: %w", c.epochName(), err)
 		}
+	}
+	if v.Spare, err = c.spare(cib, v.Epoch.Number); err != nil {
+		return View{}, err
 	}
 	return v, nil
 }

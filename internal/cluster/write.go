@@ -23,6 +23,7 @@ type Record struct {
 	Epoch  *ha.Epoch
 	InSync map[string]int // node name to the epoch it holds every commit of; 0 = behind
 	Rank   int            // of the information base from then on; lower than its own, the change is refused
+	Spare  *int           // how many of those may lack a commit, for the view's epoch
 }
 
 // Write changes the records in one atomic step: either all of it is in the
@@ -83,12 +84,15 @@ type cibUpdate struct {
 // Pacemaker's own tools would use: with any other, the same name would be there
 // twice as soon as one of them writes it.
 func (c *Client) update(v View, r Record) ([]byte, error) {
-	if r.Epoch == nil && len(r.InSync) == 0 && r.Rank == 0 {
+	if r.Epoch == nil && len(r.InSync) == 0 && r.Spare == nil && r.Rank == 0 {
 		return nil, nil
 	}
 	u := cibUpdate{AdminEpoch: r.Rank, Properties: attributeSet{ID: bootstrapSet}}
 	if r.Epoch != nil {
 		u.Properties.set(c.epochName(), r.Epoch.String())
+	}
+	if r.Spare != nil {
+		u.Properties.set(c.spareName(), formatSpare(v.Epoch.Number, *r.Spare))
 	}
 	written := 0
 	for _, m := range v.Nodes {

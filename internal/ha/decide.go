@@ -20,8 +20,13 @@ type Facts struct {
 	HungFor     time.Duration // how long PostgreSQL has run without answering
 	StalledFor  time.Duration // primary: how long it has waited for its disk to take WAL
 	YieldedFor  time.Duration
-	Position    LSN      // primary: end of WAL
-	Required    []string // nodes in synchronous_standby_names as in force
+	Position    LSN           // primary: end of WAL
+	Required    []string      // nodes in synchronous_standby_names as in force
+	Spared      int           // how many of them a commit may be acknowledged without
+	SpareFor    time.Duration // since when Spare, on record, has been known
+	Quorum      int           // how many standbys the administrator wants a commit on; 0: all that are complete
+	Receiving   bool          // standby: WAL comes in from the primary
+	Lagging     bool          // and another member of the quorum has had more for a while
 	Standbys    []Follower
 	Upstream    string // standby: the node it is configured to follow
 	DivergedFor time.Duration
@@ -61,7 +66,8 @@ type Verb string
 const (
 	SetScore Verb = "score"   // Node, Number
 	Publish  Verb = "publish" // Node holds the commits of epoch Number; 0 = behind
-	Require  Verb = "require" // synchronous_standby_names becomes Nodes
+	Require  Verb = "require" // synchronous_standby_names becomes Nodes, of which Number are spared
+	Spare    Verb = "spare"   // Number of the standbys on record may lack a commit
 	Follow   Verb = "follow"  // Node
 	Restore  Verb = "restore" // the record of this host's promotion
 	Yield    Verb = "yield"   // the peers shall take over from a dead primary
@@ -156,6 +162,9 @@ func asStandby(f Facts) []Action {
 	// The score is also the claim by which another host sees that there are two.
 	case f.Epoch.Number == 0 && f.Founder:
 		actions = score(f, AdoptScore, verdict.Why)
+	case Elects(f.Candidate):
+		number, why := standbyScore(f)
+		actions = score(f, number, why)
 	case !verdict.OK:
 		actions = score(f, Minus, verdict.Why)
 	default:
@@ -210,6 +219,9 @@ func yieldAfter(f Facts, lasted time.Duration, what string) []Action {
 
 // Successor is a peer that can be promoted at once, "" if there is none.
 func Successor(c Candidate) string {
+	if c.Spare > 0 {
+		return quorumSuccessor(c)
+	}
 	for _, p := range c.Peers {
 		if p.Online && p.InSync == c.Epoch.Number && p.Scored && p.Score > 0 {
 			return p.Node
@@ -245,12 +257,12 @@ func keepSync(f Facts) []Action {
 		case s.Doubtful && member && !s.Streaming:
 		case f.Mode == Strict && !member:
 			required = append(required, p.Node)
-		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(f, p, s):
+		case f.Mode != Strict && member && (!s.Streaming || s.Leaving) && f.Quorate && (!p.Unclean || !f.Fencing) && settled(f, p, s), !recorded && member && tightens(f, p, s, required):
 			required = slices.DeleteFunc(required, func(n string) bool { return n == p.Node })
 		case s.Leaving:
-		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && f.Quorate && p.Online:
+		case member && s.Streaming && s.Waited && s.GrownAt > 0 && s.Flushed >= s.GrownAt && heeded(f) && f.Spared <= f.Spare && f.Quorate && p.Online:
 			actions = append(actions, Action{Verb: Publish, Node: p.Node, Number: f.Epoch.Number, Why: "commits wait for it, and it has flushed all"})
-		case !member && s.Streaming && s.Flushed+CaughtUp >= f.Position:
+		case !member && s.Streaming && s.Flushed+CaughtUp >= f.Position && !dropped(f, required):
 			required = append(required, p.Node)
 		}
 	}
@@ -258,10 +270,10 @@ func keepSync(f Facts) []Action {
 	required = slices.DeleteFunc(required, func(n string) bool { return !isPeer(f, n) })
 	slices.Sort(required)
 	required = slices.Compact(required)
-	if !slices.Equal(required, f.Required) {
-		actions = append(actions, Action{Verb: Require, Nodes: required, Why: "the standbys that commits wait for"})
+	if spare := spared(f, required); !slices.Equal(required, f.Required) || spare != f.Spared {
+		actions = append(actions, Action{Verb: Require, Nodes: required, Number: spare, Why: "the standbys that commits wait for"})
 	}
-	return actions
+	return append(actions, recordSpare(f, required)...)
 }
 
 // SplitPatience is longer than it takes Corosync to notice that the hosts have
@@ -304,6 +316,9 @@ func keepAsync(f Facts) []Action {
 	var actions []Action
 	if len(f.Required) > 0 {
 		actions = append(actions, Action{Verb: Require, Why: "rep_mode=async"})
+	}
+	if f.Spare > 0 && f.Quorate {
+		actions = append(actions, Action{Verb: Spare, Why: "rep_mode=async"})
 	}
 	for _, p := range f.Peers {
 		s := follower(f, p.Node)

@@ -13,14 +13,18 @@ type Candidate struct {
 	Fencing bool
 	Epoch   Epoch
 	Known   Epoch // the latest that this host has seen
+	Spare   int   // how many of those recorded as complete may lack a commit, see quorum.go
 
 	Role     Role
 	Unsound  bool // a rewind or clone of the data directory was not finished
 	System   uint64
 	History  History // of the timeline that this server is on
 	Replayed LSN     // how far this server has replayed
-	Founder  bool    // while nothing is recorded: the data were a primary's when they were taken over
-	Force    bool    // the administrator accepts what is lost
+	Received LSN     // how far it has WAL, as far as it knows
+	// Positions are the peers' ends of WAL. What is not known is not in it.
+	Positions map[string]LSN
+	Founder   bool // while nothing is recorded: the data were a primary's when they were taken over
+	Force     bool // the administrator accepts what is lost
 }
 
 // Verdict is an answer with its reason.
@@ -70,6 +74,8 @@ func Promotable(c Candidate) Verdict {
 	switch {
 	case c.Epoch.Node == c.Self.Node:
 		return yes("this host was the last primary (epoch %d)", c.Epoch.Number)
+	case Elects(c) && !c.Force:
+		return elected(c)
 	case c.Self.InSync == c.Epoch.Number:
 		return yes("recorded as holding every acknowledged commit of epoch %d", c.Epoch.Number)
 	case c.Force:

@@ -276,5 +276,22 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err != nil || empty {
 		return err
 	}
-	return a.checkData()
+	if err := a.checkData(); err != nil {
+		return err
+	}
+	return checkSynchronous(i.PGData)
+}
+
+// checkSynchronous complains about a setting of the administrator's that cannot be
+// followed: PostgreSQL does not, because ours wins over it.
+func checkSynchronous(dataDir string) error {
+	text, err := pg.FileSynchronous(dataDir)
+	if err == nil {
+		_, err = pg.ParseSynchronous(text)
+	}
+	if err != nil {
+		return &Failure{ocf.ErrArgs, fmt.Errorf("synchronous_standby_names in %s: %w; commits wait for every standby that is complete",
+			filepath.Join(dataDir, "postgresql.conf"), err)}
+	}
+	return nil
 }

@@ -181,3 +181,24 @@ func TestRecoveryShowsHowFarItIs(t *testing.T) {
 		})
 	}
 }
+
+func TestASettingThatCannotBeFollowedIsComplainedOf(t *testing.T) {
+	dir := t.TempDir()
+	for text, good := range map[string]bool{
+		"":                                       true,
+		"#synchronous_standby_names = 'ANY 1 ('": true,
+		"synchronous_standby_names = 'ANY 1 (*)'": true,
+		"synchronous_standby_names = 'ANY 1 (*'":  false,
+		"Synchronous_Standby_Names 'two words'":   false,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "postgresql.conf"), []byte("port = 5432\n"+text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkSynchronous(dir); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if err := checkSynchronous(filepath.Join(dir, "none")); err != nil {
+		t.Error(err)
+	}
+}

@@ -70,7 +70,8 @@ what counts.`},
 		{Name: "rep_mode", Type: Select, Default: "sync", Options: []string{"sync", "async", "strict"}, Reloadable: true,
 			Short: "Synchronous or asynchronous replication",
 			Long: `sync: a commit is acknowledged once the standby has it, so a failover loses none. When the standby is lost, the
-primary goes on alone as soon as the cluster has recorded that this standby must not be promoted.
+primary goes on alone as soon as the cluster has recorded that this standby must not be promoted. With several standbys it
+waits for all of them, or for as many as synchronous_standby_names in postgresql.conf says.
 strict: as sync, but the primary never goes on alone: commits wait until a standby is back, however long that takes.
 async: commits do not wait, and a failover may lose the last of them; see max_promotion_lag_bytes.`},
 		{Name: "node_list", Type: String, Reloadable: true, parse: nodeList,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"pgtwin/internal/cluster"
@@ -31,8 +30,10 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 	case ha.Restore:
 		s.Log.Error("recording this host's promotion again: "+a.Why, "PGTWIN_EPOCH", a.Number)
 		return s.record(ctx, ha.Promotion{Epoch: s.latest, InSync: s.complete(a.Number)})
+	case ha.Spare:
+		return s.spare(ctx, a)
 	case ha.Follow:
-		return s.configure(ctx, a.Node, nil)
+		return s.configure(ctx, a.Node, nil, 0)
 	case ha.Yield:
 		return s.yield(ctx, a)
 	case ha.Connect:
@@ -48,8 +49,9 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 
 // require changes which standbys commits wait for.
 func (s *Supervisor) require(ctx context.Context, a ha.Action) error {
-	required := s.required()
-	if slices.ContainsFunc(required, func(node string) bool { return !slices.Contains(a.Nodes, node) }) {
+	required, spared := s.required(), s.spared()
+	released := slices.ContainsFunc(required, func(node string) bool { return !slices.Contains(a.Nodes, node) })
+	if released || a.Number > spared {
 		// While Pacemaker's tools hang the view grows old.
 		if err := s.refresh(ctx); err != nil {
 			return err
@@ -59,8 +61,13 @@ func (s *Supervisor) require(ctx context.Context, a ha.Action) error {
 			return err
 		}
 	}
-	s.Log.Info(fmt.Sprintf("commits wait for [%s]: %s", strings.Join(a.Nodes, " "), a.Why))
-	return s.configure(ctx, "", a.Nodes)
+	if a.Number > spared {
+		if err := ha.CheckSpare(a.Number, s.candidate()); err != nil {
+			return err
+		}
+	}
+	s.Log.Info(fmt.Sprintf("commits wait for %s: %s", waitedFor(a.Nodes, a.Number), a.Why))
+	return s.configure(ctx, "", a.Nodes, a.Number)
 }
 
 // publish records durably whether a node holds every acknowledged commit.
@@ -127,12 +134,22 @@ func (s *Supervisor) known(node string, change func(*ha.Membership)) {
 }
 
 // configure rewrites the managed settings and lets PostgreSQL read them.
-func (s *Supervisor) configure(ctx context.Context, upstream string, required []string) error {
+func (s *Supervisor) configure(ctx context.Context, upstream string, required []string, spared int) error {
 	settings, err := instance.Settings(s.Instance, s.credential, upstream, required)
 	if err != nil {
 		return err
 	}
 	settings.Failover = s.outliveFailover()
+	settings.Spared = spared
+	if err := s.apply(ctx, settings); err != nil {
+		return err
+	}
+	s.follows = upstream
+	return nil
+}
+
+// apply writes the managed settings where they differ and lets PostgreSQL read them.
+func (s *Supervisor) apply(ctx context.Context, settings pg.Settings) error {
 	uid, gid, err := pg.Owner(s.Instance.PGData)
 	if err != nil {
 		return err
@@ -141,9 +158,8 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 	if err != nil {
 		return err
 	}
-	s.follows = upstream
 	if changed {
-		s.Log.Info("configuration changed", "follows", upstream, "commits_wait_for", strings.Join(required, " "))
+		s.Log.Info("configuration changed", "follows", followed(settings), "commits_wait_for", pg.All(settings.Synchronous, settings.Spared).String())
 	}
 	if s.conn == nil {
 		return fmt.Errorf("cannot reload the configuration: PostgreSQL does not answer")
@@ -182,6 +198,14 @@ func (s *Supervisor) writeAccess() (changed bool, err error) {
 		return false, err
 	}
 	return pg.WriteAccess(config.ConfDir(s.Instance.Name), settings, uid, gid)
+}
+
+// followed is where the upstream is, for messages.
+func followed(settings pg.Settings) string {
+	if settings.Upstream == nil {
+		return ""
+	}
+	return settings.Upstream.Host
 }
 
 // yield lets a peer take over from this host's dead primary: the score alone

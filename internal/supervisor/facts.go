@@ -25,18 +25,21 @@ func (s *Supervisor) self() ha.Membership {
 // candidate is this node as if it were to be promoted now.
 func (s *Supervisor) candidate() ha.Candidate {
 	c := ha.Candidate{
-		Self:     s.self(),
-		Quorate:  s.view.Quorate,
-		Fencing:  s.view.Fencing,
-		Epoch:    s.view.Epoch,
-		Known:    s.knownHere(),
-		Role:     s.seen.role,
-		Unsound:  s.seen.unsound,
-		System:   s.seen.look.System,
-		History:  s.currentHistory(),
-		Replayed: s.seen.look.Replayed,
-		Founder:  s.view.Epoch.Number == 0 && exists(config.FounderFile(s.Instance.Name)),
-		Force:    s.Instance.ForcePromotion || exists(config.AcceptLoss(s.Instance.Name)),
+		Self:      s.self(),
+		Quorate:   s.view.Quorate,
+		Fencing:   s.view.Fencing,
+		Epoch:     s.view.Epoch,
+		Known:     s.knownHere(),
+		Role:      s.seen.role,
+		Unsound:   s.seen.unsound,
+		System:    s.seen.look.System,
+		History:   s.currentHistory(),
+		Replayed:  s.seen.look.Replayed,
+		Spare:     s.view.Spare,
+		Received:  s.seen.look.Position(),
+		Positions: s.positions,
+		Founder:   s.view.Epoch.Number == 0 && exists(config.FounderFile(s.Instance.Name)),
+		Force:     s.Instance.ForcePromotion || exists(config.AcceptLoss(s.Instance.Name)),
 	}
 	c.Peers = others(s.view, s.Instance.Node)
 	return c
@@ -110,6 +113,9 @@ func (s *Supervisor) facts() ha.Facts {
 		WasPrimary:  s.seen.data && s.seen.control.State != pg.InArchiveRecovery && s.seen.control.State != pg.ShutDownInRecovery,
 		Position:    s.seen.look.Written,
 		Upstream:    s.follows,
+		SpareFor:    s.allowance.For(s.seen.at),
+		Receiving:   s.served(),
+		Lagging:     s.lagging,
 	}
 	s.hung = firstTime(s.hung, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
@@ -125,7 +131,8 @@ func (s *Supervisor) facts() ha.Facts {
 		f.YieldedFor = time.Since(s.yielded)
 	}
 	if s.seen.role == ha.Primary {
-		f.Required = s.required()
+		f.Required, f.Spared = s.required(), s.spared()
+		f.Quorum = s.quorum(f.Required, f.Spared)
 		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), s.proven(f.Required), s.seen.look.Written)
 	}
 	s.diverged = firstTime(s.diverged, s.isDiverged(f))
@@ -169,7 +176,7 @@ func (s *Supervisor) senders() map[string]ha.Sender {
 		if w := s.sender(node.Node); w != nil {
 			all[node.Node] = ha.Sender{
 				PID: w.PID, Streaming: w.State == "streaming", Flushed: w.Flushed,
-				Waited: (w.SyncState == "sync" || w.SyncState == "quorum") && s.enforced == s.settings,
+				Waited: (w.SyncState == "sync" || w.SyncState == "quorum" || w.SyncState == "potential") && s.enforced == s.settings,
 			}
 		}
 	}

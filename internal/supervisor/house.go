@@ -26,7 +26,7 @@ func (s *Supervisor) keepHouse(ctx context.Context) {
 	if s.seen.role != ha.Primary || s.view.Epoch.Node != s.Instance.Node {
 		return
 	}
-	err := errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureCheckpoint(ctx))
+	err := errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureCheckpoint(ctx), s.askWish(ctx))
 	if err != nil {
 		s.Log.Warn("cannot complete the set-up", "error", err)
 	}
@@ -93,7 +93,7 @@ func (s *Supervisor) enforce() {
 // record as complete.
 func (s *Supervisor) awaitsRecord() bool {
 	required := s.required()
-	return slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool {
+	return s.view.Spare > s.spared() || slices.ContainsFunc(s.view.Nodes, func(m ha.Membership) bool {
 		return m.InSync != s.view.Epoch.Number && slices.Contains(required, m.Node)
 	})
 }

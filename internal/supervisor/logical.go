@@ -41,7 +41,7 @@ func (s *Supervisor) keepLogical(ctx context.Context) {
 	s.logicalDue = time.Now().Add(logicalPeriod)
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if err := s.configure(ctx, upstream, required); err != nil {
+	if err := s.configure(ctx, upstream, required, s.spared()); err != nil {
 		s.Log.Warn("logical slots may not outlive a failover", "error", err)
 	}
 }

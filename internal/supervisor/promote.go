@@ -37,7 +37,7 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := s.announce(ctx, next); err != nil {
 		return fmt.Errorf("not promoted: %w", err)
 	}
-	if err := s.configure(ctx, "", next.Required); err != nil {
+	if err := s.configure(ctx, "", next.Required, 0); err != nil {
 		return err
 	}
 	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), next.Reserved); err != nil {
@@ -57,13 +57,23 @@ const leavePatience = 5 * time.Second
 // verdict says whether this host may be promoted. It waits for a peer that is
 // just leaving: a refusal costs a stop and a start.
 func (s *Supervisor) verdict(ctx context.Context) (ha.Verdict, error) {
+	progress := advance{at: time.Now()}
 	for began := time.Now(); ; {
 		if err := s.refresh(ctx); err != nil {
 			return ha.Verdict{}, err
 		}
+		// The positions are asked for after the view: by then nobody can acknowledge more.
+		catching, err := s.gather(ctx)
+		if err != nil {
+			return ha.Verdict{}, err
+		}
 		verdict := ha.Promotable(s.candidate())
+		if catching && progress.stuck(s.seen.look.Position()) {
+			return verdict, s.setScore(ctx, ha.LaggingScore) // the other shall be promoted
+		}
 		leaving := slices.ContainsFunc(others(s.view, s.Instance.Node), func(m ha.Membership) bool { return m.Unclean })
-		if verdict.OK || !leaving || time.Since(began) > leavePatience {
+		leaving = leaving || ha.Elects(s.candidate()) // a peer may be about to answer
+		if verdict.OK || !catching && (!leaving || time.Since(began) > leavePatience) {
 			return verdict, nil
 		}
 		select {
@@ -119,7 +129,7 @@ func (s *Supervisor) record(ctx context.Context, next ha.Promotion) error {
 	if err := s.write(ctx, ha.PromotionRank, cluster.Record{Epoch: &next.Epoch, InSync: next.InSync}); err != nil {
 		return err
 	}
-	s.view.Epoch = next.Epoch
+	s.view.Epoch, s.view.Spare = next.Epoch, 0
 	for i := range s.view.Nodes {
 		s.view.Nodes[i].InSync = next.InSync[s.view.Nodes[i].Node]
 	}

@@ -65,7 +65,7 @@ func (s *Supervisor) reconnect(ctx context.Context, a ha.Action) error {
 	s.repairs.Reconnects++
 	s.repairs.Last = time.Now()
 	s.Log.Warn(fmt.Sprintf("connecting to %s anew: %s", a.Node, a.Why), "attempt", s.repairs.Reconnects, "of", s.Instance.ReplicationFailureThreshold)
-	return errors.Join(s.keepRepairs(), s.configure(ctx, a.Node, nil))
+	return errors.Join(s.keepRepairs(), s.configure(ctx, a.Node, nil, 0))
 }
 
 // noteStuck leaves word, for the next activation, of WAL that the primary has no

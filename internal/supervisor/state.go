@@ -112,6 +112,7 @@ func (s *Supervisor) warnings(st control.State) []string {
 			}
 			add(true, "%s is behind: a failure of this host now would interrupt the service", p.Node)
 		}
+		add(s.wish.problem != "", "%s", s.wish.problem)
 		for _, node := range s.required() {
 			sender := s.sender(node)
 			add(sender == nil || sender.State != "streaming", "commits wait for %s, which is not connected", node)

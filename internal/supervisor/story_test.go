@@ -178,7 +178,7 @@ func TestThatCommitsWaitIsProvenAlsoWhenARequestBeganIt(t *testing.T) {
 	request, answered := context.WithTimeout(t.Context(), 20*time.Second)
 	defer answered()
 	must(t, s.promote(request))
-	must(t, s.configure(request, "", []string{"h2"}))
+	must(t, s.configure(request, "", []string{"h2"}, 0))
 	for before := s.settings; s.settings == before; {
 		s.observe(request)
 	}

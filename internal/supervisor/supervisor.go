@@ -69,6 +69,12 @@ type Supervisor struct {
 	view       cluster.View
 	viewAt     time.Time // zero: read at the next look
 	memory     ha.Memory
+	allowance  ha.Allowance
+	positions  map[string]ha.LSN // of peers, as last asked for
+	askedAt    time.Time
+	judged     bool // whether this standby lags has been judged by these positions
+	lagging    bool
+	wish       wish
 	settings   int      // how often synchronous_standby_names has been seen to change
 	enforced   int      // for which of the changes it is proven that commits go by it
 	enforcing  int      // for which of them that is being proven, 0 for none
@@ -214,6 +220,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
+		s.compare(ctx)
 		facts := s.facts()
 		s.complaint = s.complain(facts)
 		for _, action := range ha.Decide(facts) {
@@ -260,7 +267,7 @@ func (s *Supervisor) steady() bool {
 				return false
 			}
 		}
-		return true
+		return s.view.Spare == s.spared()
 	case ha.Standby:
 		self := s.self()
 		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && self.Score == ha.EligibleScore
@@ -302,6 +309,7 @@ func (s *Supervisor) refresh(ctx context.Context) error {
 	if s.rank == 0 {
 		s.rank = ha.OldRank(view.Rank)
 	}
+	s.allowance.Read(now, view.Spare)
 	s.view, s.viewAt = view, now
 	s.know(view.Epoch)
 	return nil
@@ -376,5 +384,5 @@ func (s *Supervisor) reload(ctx context.Context) error {
 	if s.conn == nil {
 		return nil
 	}
-	return s.configure(ctx, s.follows, s.required())
+	return s.configure(ctx, s.follows, s.required(), s.spared())
 }

@@ -22,7 +22,9 @@ func (s *supervisor) act(a ha.Action, done func(error)) {
 	case ha.Restore:
 		s.record(ha.Promotion{Epoch: h.known, InSync: map[string]int{h.name: a.Number}}, clusterTimeout, done)
 	case ha.Follow:
-		s.configure(a.Node, nil, done)
+		s.configure(a.Node, nil, 0, done)
+	case ha.Spare:
+		s.spare(a, done)
 	case ha.Yield:
 		if s.yielding {
 			done(nil)
@@ -58,20 +60,24 @@ func (s *supervisor) setScore(score int, done func(error)) {
 
 // requires changes which standbys commits wait for.
 func (s *supervisor) requires(a ha.Action, done func(error)) {
-	required := s.h.w.names(s.seen.required)
-	if s.h.w.core.blind || !slices.ContainsFunc(required, func(node string) bool { return !slices.Contains(a.Nodes, node) }) {
-		s.configure("", a.Nodes, done)
+	required := s.h.w.names(s.seen.required.nodes)
+	released := slices.ContainsFunc(required, func(node string) bool { return !slices.Contains(a.Nodes, node) })
+	if s.h.w.core.blind || !released && a.Number <= s.seen.required.spared {
+		s.configure("", a.Nodes, a.Number, done)
 		return
 	}
 	s.refresh(func(err error) {
 		if err == nil {
 			err = ha.CheckRelax(a, required, s.candidate())
 		}
+		if err == nil && a.Number > s.seen.required.spared {
+			err = ha.CheckSpare(a.Number, s.candidate())
+		}
 		if err != nil {
 			done(err)
 			return
 		}
-		s.configure("", a.Nodes, done)
+		s.configure("", a.Nodes, a.Number, done)
 	})
 }
 
@@ -136,16 +142,16 @@ func (s *supervisor) write(patience time.Duration, above func(int) int, do func(
 }
 
 // configure rewrites the managed settings and lets PostgreSQL read them.
-func (s *supervisor) configure(upstream string, required []string, done func(error)) {
+func (s *supervisor) configure(upstream string, required []string, spared int, done func(error)) {
 	h := s.h
-	s.follows = upstream
 	s.after(h.w.between(ms, 10*ms), func() {
 		if h.server == nil || !h.server.ready {
 			done(errors.New("PostgreSQL does not answer"))
 			return
 		}
+		s.follows = upstream
 		h.server.follow(h.w.id(upstream))
-		h.server.require(h.w.ids(required))
+		h.server.require(setting{h.w.ids(required), spared})
 		done(nil)
 	})
 }

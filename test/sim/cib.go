@@ -12,6 +12,7 @@ type cib struct {
 	version int // counts changes of the configuration; Pacemaker calls it epoch
 	epoch   ha.Epoch
 	inSync  [maxHosts]int
+	spare   allowance
 
 	// what operators configure
 	preferred   int // the host that shall be promoted
@@ -20,6 +21,17 @@ type cib struct {
 	maintenance bool
 
 	status
+}
+
+// allowance is how many of the standbys on record for an epoch may lack a commit.
+type allowance struct{ epoch, number int }
+
+// spared is what is on record for the present epoch.
+func (c *cib) spared() int {
+	if c.spare.epoch != c.epoch.Number {
+		return 0
+	}
+	return c.spare.number
 }
 
 // status is the section that is not on disk.
@@ -190,11 +202,12 @@ type view struct {
 	fencing bool
 	epoch   ha.Epoch
 	rank    int
+	spare   int
 	maint   bool
 }
 
 func (h *host) view() view {
-	v := view{quorate: h.cib.quorate, fencing: h.w.cfg.Fencing, epoch: h.cib.epoch, rank: h.cib.rank, maint: h.cib.maintenance}
+	v := view{quorate: h.cib.quorate, fencing: h.w.cfg.Fencing, epoch: h.cib.epoch, rank: h.cib.rank, spare: h.cib.spared(), maint: h.cib.maintenance}
 	v.nodes = make([]ha.Membership, 0, len(h.w.hosts))
 	for id, node := range h.w.hosts {
 		v.nodes = append(v.nodes, ha.Membership{

@@ -11,6 +11,7 @@ type core struct {
 	next       func(ha.Candidate, ha.Mode) ha.Promotion
 	check      func(ha.Action, ha.Candidate) error
 	rejoin     func(ha.Arrival) ha.Plan
+	ahead      func(ha.Candidate) string
 
 	recordLate  bool // the promotion is recorded after it took effect
 	recordNever bool
@@ -20,6 +21,8 @@ type core struct {
 	unranked    bool // a record outvotes nothing
 	few         bool // a promotion may be known to so few that others have a quorum without it
 	unknown     bool // a promotion is not recorded again when everybody knows of it
+	unread      bool // a standby that has not read all of its WAL yet is taken at its word
+	unasked     bool // the positions of the others are asked for once and for all
 	blind       bool // commits stop waiting without another look at the cluster
 	unproven    bool // who is shown as required is taken for waited for
 }
@@ -27,6 +30,6 @@ type core struct {
 func realCore() core {
 	return core{
 		decide: ha.Decide, promotable: ha.Promotable, next: ha.NextPromotion,
-		check: ha.CheckPublish, rejoin: ha.Rejoin,
+		check: ha.CheckPublish, rejoin: ha.Rejoin, ahead: ha.Ahead,
 	}
 }

@@ -34,6 +34,7 @@ const (
 	Freeze         Kind = "Freeze"
 	CutCluster     Kind = "CutCluster"     // the host's link to the other members
 	CutReplication Kind = "CutReplication" // the host's link for WAL to all others
+	CutNeighbour   Kind = "CutNeighbour"   // the host's link for WAL to the next one alone
 	CutBoth        Kind = "CutBoth"
 	SlowNetwork    Kind = "SlowNetwork"
 	SlowDisk       Kind = "SlowDisk"
@@ -63,6 +64,10 @@ var weighted = strings.Fields(`KillServer KillServer KillServer KillBackend Powe
 // goes wrong together is what nobody has thought of.
 func Schedule(cfg Config, seed uint64) []Fault {
 	rng := rand.New(rand.NewPCG(seed, 1))
+	weighted := weighted
+	if cfg.Hosts > 2 {
+		weighted = append(slices.Clone(weighted), string(CutNeighbour), string(CutNeighbour))
+	}
 	var faults []Fault
 	at := time.Duration(0)
 	for range 2 + rng.IntN(9) {
@@ -123,9 +128,11 @@ func (w *world) begin(f Fault, h *host) (over func()) {
 	case CutCluster:
 		return w.hinder(&w.cut[h.id])
 	case CutReplication:
-		return w.cutReplication(h)
+		return w.cutReplication(h, w.all().without(only(h.id)))
+	case CutNeighbour:
+		return w.cutReplication(h, only((h.id+1)%len(w.hosts)))
 	case CutBoth:
-		cluster, replication := w.hinder(&w.cut[h.id]), w.cutReplication(h)
+		cluster, replication := w.hinder(&w.cut[h.id]), w.cutReplication(h, w.all().without(only(h.id)))
 		return func() { cluster(); replication() }
 	case SlowNetwork:
 		return w.hinder(&w.slow)
@@ -156,10 +163,10 @@ func (w *world) hinder(count *int) (over func()) {
 	return func() { *count--; w.reshaped() }
 }
 
-func (w *world) cutReplication(h *host) (over func()) {
+func (w *world) cutReplication(h *host, from nodes) (over func()) {
 	add := func(n int) {
 		for _, other := range w.hosts {
-			if other != h {
+			if from.has(other.id) {
 				w.replCut[h.id][other.id] += n
 				w.replCut[other.id][h.id] += n
 			}

@@ -60,7 +60,7 @@ func (l *ledger) acknowledged(s *server, at ha.LSN) {
 	}
 	// The setting is looked at, not what is in force: directly after a promotion
 	// the checkpointer may be late to apply it.
-	if l.w.cfg.Mode == ha.Strict && s.shown != l.w.all().without(only(s.h.id)) {
+	if l.w.cfg.Mode == ha.Strict && s.shown.nodes != l.w.all().without(only(s.h.id)) {
 		l.fail("strict", "%s acknowledges a commit that not every standby has", s.h.name)
 	}
 	for i := range l.promotions {
@@ -140,17 +140,30 @@ func (l *ledger) bootstrapped(h *host) {
 	}
 }
 
-// relaxed is invariant 3, at the moment when commits stop waiting.
-func (l *ledger) relaxed(s *server, released nodes) {
-	if l.w.cfg.Mode == ha.Async || l.unprotected {
+// resolved is invariant 3, at the moment when commits go by another setting: what
+// is on record stays true.
+func (l *ledger) resolved(s *server) {
+	c := &s.h.cib
+	if l.w.cfg.Mode == ha.Async || l.unprotected || c.epoch.Number == 0 || c.epoch.Node != s.h.name {
 		return
 	}
-	for id, h := range l.w.hosts {
-		e := s.h.cib.epoch.Number
-		if released.has(id) && e > 0 && s.h.cib.epoch.Node == s.h.name && s.h.cib.inSync[id] == e {
-			l.fail("3", "commits on %s stop waiting for %s, which is recorded as complete", s.h.name, h.name)
+	members := l.members(c).without(only(s.h.id))
+	unheard := members.without(s.inForce.nodes).count()
+	lacking := unheard + min(members.count()-unheard, s.inForce.spared)
+	if lacking > c.spared() {
+		l.fail("3", "commits on %s wait for %v but %d: %d of %v, which are recorded, may lack them, on record %d",
+			s.h.name, l.w.names(s.inForce.nodes), s.inForce.spared, lacking, l.w.names(members), c.spared())
+	}
+}
+
+// members are the hosts on record for the epoch.
+func (l *ledger) members(c *cib) (n nodes) {
+	for id := range l.w.hosts {
+		if c.inSync[id] == c.epoch.Number {
+			n = n.with(id)
 		}
 	}
+	return n
 }
 
 // started is invariant 15.
@@ -188,15 +201,22 @@ func (l *ledger) check() {
 	}
 }
 
-// checkRecords is invariant 3 as it matters: who is recorded as complete is.
+// checkRecords is invariant 3 as it matters: of those that are recorded as complete
+// no more lack a commit than is on record.
 func (l *ledger) checkRecords(v *host, latest *promotion) {
+	lacking := 0
 	for id, h := range l.w.hosts {
 		if v.cib.inSync[id] != latest.epoch {
 			continue
 		}
-		if missing := l.missing(&h.data); missing != nil {
-			l.fail("3", "%s is recorded as complete, and lacks commits acknowledged on timeline %d up to %s: it ends at %s of timeline %d",
-				h.name, missing.on, missing.acked, h.data.end, h.data.history.Timeline)
+		missing := l.missing(&h.data)
+		if missing != nil {
+			lacking++
+		}
+		if lacking > v.cib.spared() {
+			l.fail("3", "%s is recorded as complete, and lacks commits acknowledged on timeline %d up to %s: it ends at %s of timeline %d; %d may lack any",
+				h.name, missing.on, missing.acked, h.data.end, h.data.history.Timeline, v.cib.spared())
+			return
 		}
 	}
 }

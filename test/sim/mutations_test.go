@@ -60,6 +60,14 @@ func mutations() []mutation {
 		{"strict: commits do not wait after a promotion", "strict", "two-strict", promoting(func(p *ha.Promotion, _ ha.Candidate) { p.Required = nil }), nil},
 		{"strict: commits stop waiting for a lost standby", "strict", "two-strict", facts(func(f *ha.Facts) { f.Mode = ha.Sync }), nil},
 
+		{"quorum: too few of the standbys are compared", "1", "three-any-1", promotable(func(c *ha.Candidate) { c.Spare = max(0, c.Spare-1) }), oneOfAQuorumLags},
+		{"quorum: a standby that has less than another may be promoted", "1", "three-any-1", both(promotable(ahead), content), oneOfAQuorumLags},
+		{"quorum: a standby that is still reading its WAL is taken at its word", "1", "three-any-1", func(c *core) { c.unread = true }, afterAnOutage},
+		{"quorum: positions from before the old primary's end are good enough", "1", "three-any-1", func(c *core) { c.unasked = true }, lagsTwice},
+		{"quorum: commits are let go before it is recorded that a standby may lack them", "3", "three-any-1", both(deciding(spareFirst), blind), nil},
+		{"quorum: what may be lacking is trusted at once by the other side", "3", "three-any-1", both(facts(func(f *ha.Facts) { f.SpareFor = time.Hour }), blind), whenOneReturns},
+		{"quorum: nobody may lack a commit as soon as that is so for new ones", "3", "three-any-1", deciding(noneSparedAtOnce), oneOfAQuorumLags},
+
 		{"an empty host founds the cluster again", "4", "two-sync", rejoining(foundAgain), nil},
 		{"a rewind leaves no marker", "15", "two-sync", func(c *core) { c.unmarked = true }, nil},
 		{"a marked directory is started", "15", "two-sync", rejoining(startMarked), nil},
@@ -267,6 +275,32 @@ func afresh(p *ha.Promotion, c ha.Candidate) {
 func nextNumber(p *ha.Promotion, c ha.Candidate) {
 	p.Epoch.Timeline, p.Reserved = ha.NextTimeline(c.History.Timeline, c.Epoch.Highest, 0, 1)
 	p.Epoch.Highest = p.Epoch.Timeline
+}
+
+// ahead forgets the positions of those that have more.
+func ahead(c *ha.Candidate) {
+	for node, at := range c.Positions {
+		c.Positions[node] = min(at, c.Received)
+	}
+}
+
+// content is a candidate that gets nothing from the others.
+func content(c *core) { c.ahead = func(ha.Candidate) string { return "" } }
+
+func spareFirst(f ha.Facts, actions []ha.Action) []ha.Action {
+	for i, a := range actions {
+		if a.Verb == ha.Spare && a.Number > f.Spare {
+			return slices.Insert(actions, i, ha.Action{Verb: ha.Require, Nodes: f.Required, Number: a.Number})
+		}
+	}
+	return actions
+}
+
+func noneSparedAtOnce(f ha.Facts, actions []ha.Action) []ha.Action {
+	if f.Role == ha.Primary && f.Spare > 0 && f.Spared == 0 && len(f.Required) <= f.Quorum {
+		return append(actions, ha.Action{Verb: ha.Spare})
+	}
+	return actions
 }
 
 func foundAgain(a ha.Arrival, p ha.Plan) ha.Course {

@@ -20,7 +20,8 @@ type observation struct {
 	replayed  ha.LSN
 	written   ha.LSN
 	receiving bool
-	required  nodes
+	required  setting
+	received  ha.LSN
 	senders   map[string]ha.Sender
 	primary   bool // by the control file
 	flushed   ha.LSN
@@ -57,6 +58,10 @@ func (s *supervisor) observe() {
 func (o *observation) look(s *server) {
 	o.system, o.history, o.replayed = s.data.system, s.data.history, s.replayed
 	o.receiving = s.receiver != nil && s.receiver.streaming
+	o.received = s.replayed
+	if s.exhausted {
+		o.received = s.data.end
+	}
 	o.required = s.shown
 	if !s.primary {
 		o.role = ha.Standby
@@ -104,6 +109,7 @@ func (s *supervisor) candidate() ha.Candidate {
 		Quorate: s.view.quorate, Fencing: s.view.fencing, Epoch: s.view.epoch, Known: s.knownHere(),
 		Role: s.seen.role, Unsound: s.seen.unsound, System: s.seen.system,
 		History: s.seen.history, Replayed: s.seen.replayed,
+		Spare: s.view.spare, Received: s.seen.received, Positions: s.positions,
 		Founder: s.view.epoch.Number == 0 && h.founder,
 	}
 }
@@ -125,6 +131,8 @@ func (s *supervisor) facts() ha.Facts {
 		Candidate: s.candidate(), Mode: h.w.cfg.Mode, SyncTimeout: syncTimeout, MaxLag: maxLag,
 		Waiting: s.seen.phase == waiting, HasData: s.seen.data, Died: s.died(),
 		WasPrimary: s.seen.data && s.seen.primary, Position: s.seen.written, Upstream: s.follows,
+		Spared: s.seen.required.spared, SpareFor: s.allowance.For(h.w.time()), Quorum: h.w.cfg.Quorum,
+		Receiving: s.serves(), Lagging: s.lagging,
 	}
 	s.hung = h.since(s.hung, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
@@ -139,7 +147,7 @@ func (s *supervisor) facts() ha.Facts {
 		f.YieldedFor = h.w.now - s.yielded
 	}
 	if s.seen.role == ha.Primary {
-		f.Required = h.w.names(s.seen.required)
+		f.Required = h.w.names(s.seen.required.nodes)
 		var waited []string
 		if s.proven() {
 			waited = f.Required

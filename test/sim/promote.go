@@ -23,7 +23,7 @@ func (s *supervisor) promote(a *action, done func(error)) {
 				done(err)
 				return
 			}
-			s.promoteAs(s.candidate(), done)
+			s.gather(a, func() { s.promoteAs(s.candidate(), done) }, done)
 		})
 	})
 }
@@ -98,7 +98,7 @@ func (s *supervisor) record(next ha.Promotion, patience time.Duration, done func
 	}
 	s.write(patience, ha.PromotionRank, func(c *cib) { c.epoch, c.inSync = next.Epoch, inSync }, func(err error) {
 		if err == nil {
-			s.view.epoch = next.Epoch
+			s.view.epoch, s.view.spare = next.Epoch, 0
 			for id := range w.hosts {
 				s.view.nodes[id].InSync = inSync[id]
 			}
@@ -177,7 +177,7 @@ func (s *supervisor) ignorant(e ha.Epoch) (string, error) {
 // takeEffect is the setting, the reserved timelines, and the promotion itself.
 func (s *supervisor) takeEffect(next ha.Promotion, done func(error)) {
 	h := s.h
-	s.configure("", next.Required, func(err error) {
+	s.configure("", next.Required, 0, func(err error) {
 		if err != nil {
 			done(err)
 			return

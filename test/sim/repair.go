@@ -34,7 +34,7 @@ func (s *supervisor) outage(f ha.Facts) ha.Outage {
 func (s *supervisor) connect(a ha.Action, done func(error)) {
 	s.h.repairs.Reconnects++
 	s.h.repairs.Last = s.h.w.time()
-	s.configure(a.Node, nil, done)
+	s.configure(a.Node, nil, 0, done)
 }
 
 // primaryServes says whether the recorded primary is on record as serving.

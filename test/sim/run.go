@@ -117,7 +117,18 @@ func (w *world) trouble() string {
 			return fmt.Sprintf("commits do not wait for %s", h.name)
 		}
 	}
+	if spare := w.spare(len(w.hosts) - 1); p.server.inForce.spared != spare || p.cib.spared() != spare {
+		return fmt.Sprintf("%d standbys are spared, on record %d", p.server.inForce.spared, p.cib.spared())
+	}
 	return ""
+}
+
+// spare is for how many of n standbys commits do not wait.
+func (w *world) spare(n int) int {
+	if w.cfg.Quorum == 0 {
+		return 0
+	}
+	return n - w.cfg.Quorum
 }
 
 // primary is the only server that is no standby, nil where there is none or

@@ -85,6 +85,57 @@ func theLastButOneLeaves(cfg Config, seed uint64) []Fault {
 	}
 }
 
+// oneOfAQuorumLags keeps one host's replication off for a moment, and then takes the
+// power from another, most likely the primary.
+func oneOfAQuorumLags(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	lost := rng.IntN(cfg.Hosts)
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(8*time.Second)))
+	return []Fault{
+		{time.Second, CutReplication, (lost + 1 + rng.IntN(cfg.Hosts-1)) % cfg.Hosts, 12 * time.Second},
+		{at.Round(ms), PowerOff, lost, 30 * time.Second},
+		{(at + 9*time.Second).Round(ms), PowerOff, rng.IntN(cfg.Hosts), 30 * time.Second},
+	}
+}
+
+// afterAnOutage lets one host lag, takes the power from all, and one is late to
+// come back.
+func afterAnOutage(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(4*time.Second)))
+	return []Fault{
+		{time.Second, CutReplication, rng.IntN(cfg.Hosts), 10 * time.Second},
+		{at.Round(ms), PowerOffAll, 0, 5 * time.Second},
+		{(at + 100*ms).Round(ms), PowerOff, rng.IntN(cfg.Hosts), 60 * time.Second},
+		{(at + time.Second).Round(ms), SlowDisk, rng.IntN(cfg.Hosts), 60 * time.Second},
+	}
+}
+
+// lagsTwice lets a host lag, catch up, lag again, and takes the power from one of
+// the two that replicate.
+func lagsTwice(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	lags := rng.IntN(cfg.Hosts)
+	at := 12*time.Second + time.Duration(rng.Int64N(int64(4*time.Second)))
+	return []Fault{
+		{time.Second, CutNeighbour, lags, 5500 * ms},
+		{12 * time.Second, CutNeighbour, lags, 10 * time.Second},
+		{at.Round(ms), PowerOff, (lags + rng.IntN(2)) % cfg.Hosts, 40 * time.Second},
+	}
+}
+
+// whenOneReturns cuts the cluster's link about when a standby that was lost is back
+// on record, while another is slow.
+func whenOneReturns(cfg Config, seed uint64) []Fault {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	at := 13*time.Second + time.Duration(rng.Int64N(int64(3*time.Second)))
+	return []Fault{
+		{time.Second, CutReplication, rng.IntN(cfg.Hosts), 12 * time.Second},
+		{at.Round(ms), CutCluster, rng.IntN(cfg.Hosts), 30 * time.Second},
+		{(at + 200*ms).Round(ms), SlowDisk, rng.IntN(cfg.Hosts), 30 * time.Second},
+	}
+}
+
 // split cuts the hosts off from each other.
 func split(cfg Config, seed uint64) []Fault {
 	rng := rand.New(rand.NewPCG(seed, 3))

@@ -27,11 +27,18 @@ type server struct {
 	receiver *stream
 	senders  [maxHosts]*stream
 
-	shown   nodes    // synchronous_standby_names as a session sees it
-	inForce nodes    // as commits see it, which is a little later
+	shown   setting  // synchronous_standby_names as a session sees it
+	inForce setting  // as commits see it, which is a little later
 	pending []ha.LSN // commits that are not acknowledged yet
 
 	farewells nodes // standbys that wait to be released
+	exhausted bool  // since its start it has come to the end of the WAL that was there
+}
+
+// setting is whom commits wait for, and for how many of them they do not.
+type setting struct {
+	nodes
+	spared int
 }
 
 // startServer starts PostgreSQL on the data as a standby of upstream.
@@ -60,7 +67,11 @@ func (s *server) replay() {
 		return
 	}
 	s.replaying = true
-	s.after(s.h.w.between(ms, 15*ms), func() {
+	pace := s.h.w.between(ms, 15*ms)
+	if s.h.slowDisk > 0 {
+		pace = s.h.diskTime()
+	}
+	s.after(pace, func() {
 		s.replaying = false
 		if !s.paused && !s.primary {
 			s.replayed = min(s.data.end, s.replayed+8<<20)
@@ -103,16 +114,19 @@ func (s *server) feed() {
 // acknowledge answers the clients whose commit every required standby has
 // flushed.
 func (s *server) acknowledge() {
-	durable := s.data.end
+	var flushed []ha.LSN
 	for id := range s.senders {
-		if !s.inForce.has(id) {
-			continue
+		if c := s.senders[id]; s.inForce.has(id) && c != nil && c.streaming {
+			flushed = append(flushed, c.flushed)
 		}
-		c := s.senders[id]
-		if c == nil || !c.streaming {
+	}
+	durable := s.data.end
+	if acks := s.inForce.count() - s.inForce.spared; acks > 0 {
+		if len(flushed) < acks {
 			return
 		}
-		durable = min(durable, c.flushed)
+		slices.Sort(flushed)
+		durable = min(durable, flushed[len(flushed)-acks])
 	}
 	for len(s.pending) > 0 && s.pending[0] <= durable {
 		s.h.w.ledger.acknowledged(s, s.pending[0])
@@ -121,7 +135,7 @@ func (s *server) acknowledge() {
 }
 
 // require changes synchronous_standby_names.
-func (s *server) require(set nodes) {
+func (s *server) require(set setting) {
 	w := s.h.w
 	s.after(w.between(ms, 10*ms), func() {
 		s.shown = set
@@ -130,10 +144,11 @@ func (s *server) require(set nodes) {
 			late = w.between(0, 20*time.Second)
 		}
 		s.after(late, func() {
-			if released := s.inForce.without(s.shown); s.primary && released != 0 {
-				w.ledger.relaxed(s, released)
-			}
+			before := s.inForce
 			s.inForce = s.shown
+			if s.primary && before != s.inForce {
+				w.ledger.resolved(s)
+			}
 			s.acknowledge()
 		})
 	})

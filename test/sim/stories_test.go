@@ -68,7 +68,7 @@ func TestAStaleStandbyThatBootsAloneWaits(t *testing.T) {
 func TestALossIsRecordedBeforeCommitsGoOn(t *testing.T) {
 	s := tell(t, "two-sync")
 	recorded := func() bool { return s.primary.cib.inSync[s.standby.id] > 0 }
-	over := s.cutReplication(s.standby)
+	over := s.cutReplication(s.standby, only(s.primary.id))
 	s.pass(200 * ms) // what was in transit
 	before := s.ledger.commits
 	for s.ledger.commits == before && s.now < 2*time.Minute {

@@ -32,6 +32,7 @@ func (s *server) connect() {
 	if s.receiver != nil || s.upstream == nobody || s.paused || s.replayed < s.data.end {
 		return
 	}
+	s.exhausted = true
 	up := s.h.w.hosts[s.upstream].server
 	if up == nil || !up.ready || up.stopping || !s.h.w.streams(up.h, s.h) || up.data.system != s.data.system {
 		return

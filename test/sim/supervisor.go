@@ -20,29 +20,35 @@ const (
 // act, with time passing in between.
 type supervisor struct {
 	process
-	seen     observation
-	view     view
-	viewAt   time.Duration // of the latest read
-	fresh    bool          // viewAt is worth something
-	memory   ha.Memory
-	follows  string
-	settled  bool
-	yielded  time.Duration
-	yielding bool
-	reported int
-	diverged time.Duration // since when, 0: it is not
-	dry      time.Duration // since when a standby has received nothing
-	streamed time.Duration
-	hung     time.Duration
-	stalled  time.Duration
-	settings int // how often synchronous_standby_names has been seen to change
-	enforced int // the change of which it is proven that commits go by it
-	proving  bool
-	proof    int // the change that has just been proven, for the next round
-	rank     int // the highest that a record of ours was given
-	busy     bool
-	queue    []func()
-	ticket   int // of the next look
+	seen   observation
+	view   view
+	viewAt time.Duration // of the latest read
+	fresh  bool          // viewAt is worth something
+	memory ha.Memory
+
+	allowance ha.Allowance
+	positions map[string]ha.LSN // of peers
+	asked     time.Duration
+	judged    bool
+	lagging   bool
+	follows   string
+	settled   bool
+	yielded   time.Duration
+	yielding  bool
+	reported  int
+	diverged  time.Duration // since when, 0: it is not
+	dry       time.Duration // since when a standby has received nothing
+	streamed  time.Duration
+	hung      time.Duration
+	stalled   time.Duration
+	settings  int // how often synchronous_standby_names has been seen to change
+	enforced  int // the change of which it is proven that commits go by it
+	proving   bool
+	proof     int // the change that has just been proven, for the next round
+	rank      int // the highest that a record of ours was given
+	busy      bool
+	queue     []func()
+	ticket    int // of the next look
 }
 
 func (s *supervisor) end() {
@@ -113,10 +119,12 @@ func (s *supervisor) tick() {
 				s.free()
 				return
 			}
-			actions := s.h.w.core.decide(s.facts())
-			s.settled = len(actions) == 0 && s.steady()
-			s.enforce()
-			s.perform(actions, false)
+			s.compare(func() {
+				actions := s.h.w.core.decide(s.facts())
+				s.settled = len(actions) == 0 && s.steady()
+				s.enforce()
+				s.perform(actions, false)
+			})
 		})
 	})
 }
@@ -172,6 +180,7 @@ func (s *supervisor) refresh(then func(error)) {
 		if s.rank == 0 {
 			s.rank = ha.OldRank(v.rank)
 		}
+		s.allowance.Read(s.h.w.time(), v.spare)
 		s.view, s.viewAt, s.fresh = v, s.h.w.now, true
 		s.know(v.epoch)
 		then(nil)
@@ -189,7 +198,7 @@ func (h *host) others(v view) []ha.Membership {
 // says they wait for: it begins after the checkpointer has read the setting.
 func (s *supervisor) enforce() {
 	h := s.h
-	awaited := false
+	awaited := s.view.spare > s.seen.required.spared
 	for id := range h.w.hosts {
 		awaited = awaited || s.seen.required.has(id) && s.view.nodes[id].InSync != s.view.epoch.Number
 	}

@@ -11,7 +11,7 @@ import (
 const ms = time.Millisecond
 
 // maxHosts bounds what is kept per host, so that a copy of it is an assignment.
-const maxHosts = 3
+const maxHosts = 4
 
 // Config is the cluster to simulate.
 type Config struct {
@@ -19,6 +19,7 @@ type Config struct {
 	Hosts   int
 	Mode    ha.Mode
 	Fencing bool
+	Quorum  int // how many standbys a commit has to be on; 0: all that are complete
 }
 
 func (c Config) String() string { return c.Name }

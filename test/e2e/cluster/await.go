@@ -80,11 +80,15 @@ func (c *Cluster) AwaitStandby(ctx context.Context, h *lab.Host) error {
 		if err != nil {
 			return err
 		}
-		other, err := Status(ctx, c.Other(h))
+		primary, err := c.Primary(ctx)
 		if err != nil {
 			return err
 		}
-		return Complete(standby, other)
+		active, err := Status(ctx, primary)
+		if err != nil {
+			return err
+		}
+		return Complete(standby, active)
 	})
 }
 
@@ -121,7 +125,7 @@ func (c *Cluster) AwaitBoth(ctx context.Context) (primary, standby *lab.Host, er
 	return primary, standby, c.AwaitStandby(ctx, standby)
 }
 
-// InSync says what is missing to a primary and a standby in sync.
+// InSync says what is missing to a primary and all other hosts as its standbys in sync.
 func (c *Cluster) InSync(ctx context.Context) error {
 	primary, err := c.Primary(ctx)
 	if err != nil {
@@ -131,11 +135,19 @@ func (c *Cluster) InSync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	standby, err := Status(ctx, c.Other(primary))
-	if err != nil {
-		return err
+	for _, h := range c.Hosts() {
+		if h.Name() == primary.Name() {
+			continue
+		}
+		standby, err := Status(ctx, h)
+		if err != nil {
+			return err
+		}
+		if err := Complete(standby, active); err != nil {
+			return err
+		}
 	}
-	return Complete(standby, active)
+	return nil
 }
 
 // AwaitReplayed returns when the standby shows every row that the primary has now.

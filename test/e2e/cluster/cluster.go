@@ -33,6 +33,7 @@ const (
 
 // Options says what kind of cluster to bring up.
 type Options struct {
+	Hosts       int       // number of hosts; 2 when zero
 	Containers  bool      // container_mode
 	Runtime     string    // container_runtime; "" leaves it to pgtwin, which takes podman
 	Notify      bool      // the clone has notify=true
@@ -53,7 +54,7 @@ type Cluster struct {
 // Up boots the hosts, installs them and gives them what the administrator provides: the passfile and pgtwin.toml.
 // The database is not configured yet.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
-	l, err := lab.Up(ctx, lab.Options{Base: o.Base, Install: o.Tree, Log: o.Log})
+	l, err := lab.Up(ctx, lab.Options{Base: o.Base, Hosts: o.Hosts, Install: o.Tree, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +160,7 @@ func (c *Cluster) Admit(ctx context.Context) error {
 	return nil
 }
 
-// Other returns the other one of two hosts.
+// Other returns the other one of two hosts, another one of more.
 func (c *Cluster) Other(h *lab.Host) *lab.Host {
 	for _, other := range c.Hosts() {
 		if other.Name() != h.Name() {

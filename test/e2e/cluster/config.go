@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"text/template"
 
@@ -12,7 +13,7 @@ import (
 var configuration = template.Must(template.New("crm").Parse(`
 primitive postgres-db ocf:heartbeat:pgtwin \
 	params pgdata="/var/lib/pgsql/data" container_mode="{{.Containers}}" pg_major_version="{{.Major}}" \
-		container_name="postgres-ha" container_image="localhost/postgres:{{.Major}}" rep_mode="sync" node_list="h1 h2" \
+		container_name="postgres-ha" container_image="localhost/postgres:{{.Major}}" rep_mode="sync" node_list="{{range $i, $h := .Names}}{{if $i}} {{end}}{{$h}}{{end}}" \
 		pgpassfile="/var/lib/pgsql/.pgpass" vip="{{.VIP}}" slot_name="ha_slot"
 		{{- if not .Containers}} pg_bindir="/usr/lib/postgresql/{{.Major}}/bin"{{end}}
 		{{- with .Runtime}} container_runtime="{{.}}"{{end}} \
@@ -24,7 +25,7 @@ primitive postgres-db ocf:heartbeat:pgtwin \
 	op monitor interval=10s role=Unpromoted timeout=60 \
 	op notify timeout=90 interval=0
 clone postgres-clone postgres-db \
-	meta promotable=true promoted-max=1 promoted-node-max=1 clone-max=2 clone-node-max=1 notify={{.Notify}} interleave=true
+	meta promotable=true promoted-max=1 promoted-node-max=1 clone-max={{len .Names}} clone-node-max=1 notify={{.Notify}} interleave=true
 primitive postgres-vip IPaddr2 \
 	params ip={{.VIP}} cidr_netmask=24 \
 	op monitor interval=10s timeout=20
@@ -42,12 +43,22 @@ func Configuration(o Options) string {
 	var b bytes.Buffer
 	values := struct {
 		Options
+		Names      []string
 		VIP, Major string
-	}{o, lab.VirtualIP, lab.PostgreSQL(o.Base)}
+	}{o, o.names(), lab.VirtualIP, lab.PostgreSQL(o.Base)}
 	if err := configuration.Execute(&b, values); err != nil {
 		panic(err) // the template is a constant and a buffer takes everything
 	}
 	return b.String()
+}
+
+// names are those of the hosts, as the lab gives them.
+func (o Options) names() []string {
+	var all []string
+	for n := range cmp.Or(o.Hosts, 2) {
+		all = append(all, fmt.Sprintf("h%d", n+1))
+	}
+	return all
 }
 
 // settings is the administrator's pgtwin.toml.
