@@ -153,3 +153,26 @@ func TestTheKeptDataTellWhatTheMissingOnesWere(t *testing.T) {
 		t.Errorf("links %v, %v", links, err)
 	}
 }
+
+func TestATablespaceThatIsNotMountedIsNoticed(t *testing.T) {
+	a, _ := arrive(t, epochOf(t, "h1"), 1)
+	a.withData(t)
+	disk := t.TempDir()
+	absent := func() string {
+		t.Helper()
+		var arrival ha.Arrival
+		must(t, a.lookAtData(&arrival))
+		return arrival.Absent
+	}
+	must(t, unix.Mount("tmpfs", disk, "tmpfs", 0, ""))
+	must(t, os.Mkdir(filepath.Join(disk, "space"), 0o700))
+	must(t, os.Symlink(filepath.Join(disk, "space"), filepath.Join(a.Instance.PGData, "pg_tblspc", "1")))
+	must(t, a.noteMounts())
+	if was := absent(); was != "" {
+		t.Errorf("%s is missed although it is mounted", was)
+	}
+	must(t, unix.Unmount(disk, 0))
+	if was := absent(); was != disk {
+		t.Errorf("%q is missed, want %s", was, disk)
+	}
+}

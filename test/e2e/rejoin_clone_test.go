@@ -32,8 +32,10 @@ const (
 	spaceDir   = spaceDisk + "/fast"
 	spaceFill  = spaceDisk + "/fill"
 	walDir     = "/var/lib/pgsql/wal"
-	cloneRate  = 20 // MB per second: slow enough to be seen and interrupted
 )
+
+// cloneRate is in MB per second: slow enough to be seen and interrupted, whatever the size, and fast enough to come to an end.
+func cloneRate() int { return max(20, *large/60) }
 
 // TestClone brings a standby back by a clone, with a tablespace and a WAL directory outside of the data directory, and
 // interrupts it in every way, while clients write.
@@ -112,7 +114,7 @@ func spreadOutHost(ctx context.Context, h *lab.Host) error {
 	if err != nil {
 		return err
 	}
-	defaults := fmt.Sprintf("[defaults]\ncontainer_dirs = [%q]\nbasebackup_max_rate = \"%dMB\"\n\n", spaceDisk, cloneRate)
+	defaults := fmt.Sprintf("[defaults]\ncontainer_dirs = [%q]\nbasebackup_max_rate = \"%dMB\"\n\n", spaceDisk, cloneRate())
 	size := fmt.Sprintf("%dM", 1024+4**large)
 	return errors.Join(
 		cluster.Write(ctx, h, toml, "root", 0o644, defaults+string(given)),
@@ -279,7 +281,7 @@ func paced(st control.State) error {
 	if p := st.Progress; p.Rate == 0 || p.Total < int64(*large)<<20 || p.Left() == 0 {
 		return fmt.Errorf("progress %+v", *p)
 	}
-	if rate := st.Progress.Rate; rate > cloneRate<<20*5/4 {
+	if rate := st.Progress.Rate; rate > int64(cloneRate())<<20*5/4 {
 		return fmt.Errorf("%s/s are more than basebackup_max_rate", control.Size(rate))
 	}
 	return nil
@@ -416,10 +418,26 @@ func (r *rejoin) untouched(ctx context.Context) error {
 }
 
 func powerOffWhileCloning(c *cluster.Cluster) event.Event {
+	fenced := 0
 	return tellClone(c, "host powered off during its clone", func(r *rejoin) []event.Step {
 		return []event.Step{
 			step("the clone is under way", func(ctx context.Context) error { return r.cloning(ctx, underWay) }),
-			step("the host loses its power", func(ctx context.Context) error { return r.standby.PowerOff(ctx) }),
+			step("the host loses its power", func(ctx context.Context) (err error) {
+				if fenced, err = c.Fenced(r.standby); err != nil {
+					return err
+				}
+				return r.standby.PowerOff(ctx)
+			}),
+			// Booted before, it would be fenced in the middle of that.
+			step("it is fenced", func(ctx context.Context) error {
+				return cluster.Await(ctx, "the fencing", func(context.Context) error {
+					now, err := c.Fenced(r.standby)
+					if err == nil && now == fenced {
+						err = errors.New("nobody has fenced it")
+					}
+					return err
+				})
+			}),
 			step("it boots, without the disk of the tablespace", func(ctx context.Context) error { return r.standby.Boot(ctx) }),
 			step("it waits for the disk", func(ctx context.Context) error { return r.waits(ctx, spaceDisk+" is not mounted") }),
 			step("the disk is mounted", func(ctx context.Context) error {
@@ -449,7 +467,7 @@ func atAMoment(ctx context.Context, r *rejoin) error {
 	if err := r.cloning(ctx, underWay); err != nil {
 		return err
 	}
-	took := time.Duration(*large/cloneRate+8) * time.Second
+	took := time.Duration(*large/cloneRate()+8) * time.Second
 	select {
 	case <-time.After(rand.N(took)):
 		return nil
