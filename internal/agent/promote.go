@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,11 +24,32 @@ func (a *Agent) Promote(ctx context.Context, req ocf.Request) (ocf.Code, error) 
 	if err != nil {
 		return ocf.Success, err
 	}
+	if err := a.catchUp(ctx, req, i); err != nil {
+		return ocf.Success, err
+	}
 	answer, err := a.ask(ctx, i, control.Promote)
 	if err == nil && answer.Error != "" {
 		err = errors.New(answer.Error)
 	}
 	return ocf.Success, err
+}
+
+// catchUp takes over parameters that have changed since this host was told.
+// Pacemaker orders no reload on a host that it has demoted: of a demotion it
+// does not compare the parameters (seen with 3.0.0), and a primary
+// would acknowledge commits by a rep_mode of before.
+func (a *Agent) catchUp(ctx context.Context, req ocf.Request, known config.Instance) error {
+	now, err := a.configure(req)
+	if err != nil {
+		a.Log.Warn("promoting with the parameters of before, the present ones are wrong", "error", err)
+		return nil
+	}
+	if reflect.DeepEqual(now, known) {
+		return nil
+	}
+	a.Log.Info("taking over parameters that have changed", "rep_mode", now.RepMode)
+	_, err = a.Reload(ctx, req)
+	return err
 }
 
 // Demote ends the primary and lets it come back as a standby. It returns as

@@ -14,6 +14,35 @@ import (
 	"pgtwin/internal/units"
 )
 
+// Pacemaker orders no reload on a host that it has demoted.
+func TestAPromotionGoesByTheParametersOfNow(t *testing.T) {
+	h := newHost(t)
+	h.systemd.is(units.Database(h.instance.Name), "active")
+	asked := h.supervise(func(control.Verb) control.Answer { return control.Answer{State: control.State{Role: ha.Primary}} })
+	promote := func(mode string) {
+		t.Helper()
+		req := h.request("promote")
+		req.Params["rep_mode"] = mode
+		if code, err := h.Promote(t.Context(), req); code != ocf.Success || err != nil {
+			t.Fatalf("%v, %v", code, err)
+		}
+	}
+	promote("async")
+	promote("async")
+	promote("sync")
+	if want := []control.Verb{control.Reload, control.Promote, control.Promote, control.Reload, control.Promote}; !slices.Equal(asked(), want) {
+		t.Errorf("asked %v, want %v", asked(), want)
+	}
+	if i, err := config.ReadInstance(h.instance.Name); err != nil || i.RepMode != "sync" {
+		t.Errorf("the supervisor goes by rep_mode=%s, %v", i.RepMode, err)
+	}
+	req := h.request("promote")
+	req.Params["rep_mode"] = "what"
+	if code, err := h.Promote(t.Context(), req); code != ocf.Success || err != nil {
+		t.Errorf("a wrong parameter keeps the cluster without a primary: %v, %v", code, err)
+	}
+}
+
 func TestDemoteBringsTheInstanceBackAsAStandby(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -110,6 +139,9 @@ func TestDemoteOfWhatIsNoPrimaryIsDone(t *testing.T) {
 func TestPromoteIsTheSupervisorsToRefuse(t *testing.T) {
 	for refusal, want := range map[string]ocf.Code{"": ocf.Success, "not promoted: no quorum": ocf.ErrGeneric} {
 		h := newHost(t)
+		started, err := h.configure(h.request("start"))
+		must(t, err)
+		must(t, started.WriteFile(config.InstanceFile(h.instance.Name)))
 		asked := h.supervise(func(control.Verb) control.Answer { return control.Answer{Error: refusal} })
 		code, err := h.Promote(t.Context(), h.request("promote"))
 		if got := codeOf(code, err); got != want || refusal != "" && err.Error() != refusal {

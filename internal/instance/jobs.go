@@ -39,7 +39,9 @@ func (a *Activation) clone(ctx context.Context, arrival ha.Arrival, why string) 
 	if err := a.report(control.Progress{Phase: control.PhaseCloning, Detail: detail}); err != nil {
 		return err
 	}
-	a.keepLost(ctx, arrival)
+	if err := a.keepLost(ctx, arrival); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, a.Instance.BasebackupTimeout,
 		fmt.Errorf("basebackup_timeout (%s) is over", a.Instance.BasebackupTimeout))
 	defer cancel()
@@ -75,7 +77,9 @@ func (a *Activation) rewind(ctx context.Context, arrival ha.Arrival, why string)
 	if err := a.report(control.Progress{Phase: control.PhaseRewinding, Detail: fmt.Sprintf("to %s: %s", source, why)}); err != nil {
 		return err
 	}
-	a.keepLost(ctx, arrival)
+	if err := a.keepLost(ctx, arrival); err != nil {
+		return err
+	}
 	// pg_rewind starts the server once to recover it, with this configuration.
 	if err := a.configure(ha.Arrival{Epoch: arrival.Epoch}); err != nil {
 		return err

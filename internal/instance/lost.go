@@ -23,34 +23,44 @@ const (
 
 // keepLost reads, before a rewind or a clone discards it, what this host has
 // committed beyond the primary's history, and keeps the WAL aside. Whatever
-// goes wrong with that is said, and the rejoin goes on.
-func (a *Activation) keepLost(ctx context.Context, arrival ha.Arrival) {
+// goes wrong with that is said, and the rejoin goes on; an error means that this
+// activation was told to stop, and the next one begins anew.
+func (a *Activation) keepLost(ctx context.Context, arrival ha.Arrival) error {
 	// What an unfinished rewind has left was read before that began.
 	if arrival.Unsound || !arrival.Data || arrival.Primary == nil || a.lost != nil {
-		return
+		return nil
 	}
+	event := control.Event{At: time.Now(), Kind: control.EventLost, Node: arrival.Epoch.Node, Epoch: arrival.Epoch.Number, Timeline: arrival.Epoch.Timeline}
 	t, err := findTail(a.Instance.PGData, arrival)
 	if err != nil {
-		a.Log.Warn("cannot say which commits of this host are lost: " + err.Error())
-		return
+		event.Why = "cannot say which commits of this host are lost: " + err.Error()
+		a.Log.Warn(event.Why)
+		a.note(event)
+		return nil
 	}
+	loss := a.account(ctx, t)
+	if ctx.Err() != nil {
+		return fmt.Errorf("stopped while reading what is lost: %w", context.Cause(ctx))
+	}
+	event.LSN, event.Loss = loss.From, &loss
+	a.tail, a.lost = t, &event
+	a.sayLost()
+	return nil
+}
+
+// account reads the tail and keeps it.
+func (a *Activation) account(ctx context.Context, t *tail) control.Loss {
 	before := a.progress
 	a.mention(control.Progress{Phase: before.Phase, Detail: fmt.Sprintf("reading what this host has beyond %s on timeline %d", t.fork.At, t.fork.Timeline)})
 	defer a.mention(before)
 	limited, cancel := context.WithTimeoutCause(ctx, readPatience, fmt.Errorf("reading took longer than %s", readPatience))
+	defer cancel()
 	t.read(limited, a.waldump)
-	cancel()
-	if ctx.Err() != nil {
-		return // told to stop: the next activation begins anew
-	}
 	loss := t.loss()
 	if !loss.None() {
 		a.setAside(ctx, t, &loss)
 	}
-	a.tail = t
-	a.lost = &control.Event{At: time.Now(), Kind: control.EventLost, Node: arrival.Epoch.Node, Epoch: arrival.Epoch.Number,
-		Timeline: arrival.Epoch.Timeline, LSN: loss.From, Loss: &loss}
-	a.sayLost()
+	return loss
 }
 
 // mention is report where the work does not depend on it.

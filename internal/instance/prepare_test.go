@@ -160,3 +160,25 @@ func TestAFailedCloneLeavesTheOldData(t *testing.T) {
 		t.Errorf("the data directory was replaced: %v, %v", c.State, err)
 	}
 }
+
+// A marker would have the next activation take what was not read for read.
+func TestAStopWhileLostCommitsAreReadLeavesNoMarker(t *testing.T) {
+	a, programs := arrive(t, epochOf(t, "h1"), startPrimary(t))
+	a.withData(t)
+	patchControl(t, a.Instance.PGData, controlState, uint64(pg.InProduction))
+	arrival, err := a.look(t.Context())
+	must(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for _, work := range []func(context.Context, ha.Arrival, string) error{a.rewind, a.clone} {
+		if err := work(ctx, arrival, "a test"); err == nil {
+			t.Error("an activation that was told to stop goes on")
+		}
+	}
+	if _, marked, err := storage.Marked(config.MarkerFile(a.Instance.Name)); marked || err != nil || slices.Contains(programs.ran, "pg_rewind") {
+		t.Errorf("marked: %t, %v, ran %v", marked, err, programs.ran)
+	}
+	if events, err := control.ReadHistory(config.HistoryFile(a.Instance.Name)); err != nil || len(events) > 0 {
+		t.Errorf("noted %v, %v", events, err)
+	}
+}

@@ -33,6 +33,36 @@ func TestLost(t *testing.T) {
 	s.play(scenario{"rewound", lostAndRewound})
 	s.play(scenario{"rewound from the archive", lostAndRewoundFromArchive})
 	s.play(scenario{"cloned", lostAndCloned})
+	s.play(scenario{"promoted by the rep_mode of now", promotedByTheModeOfNow})
+}
+
+// promotedByTheModeOfNow changes a parameter of which Pacemaker does not tell a host that it has demoted.
+func promotedByTheModeOfNow(s *scene) {
+	primary, standby := s.hosts()
+	s.tell(
+		step("the primary changes hosts by a demotion, in rep_mode=async", func(ctx context.Context) error {
+			if err := s.setMode(ctx, "async"); err != nil {
+				return err
+			}
+			return s.move(ctx, standby)
+		}),
+		step("rep_mode is set to sync", func(ctx context.Context) error {
+			return errors.Join(s.setMode(ctx, "sync"), s.c.AwaitStandby(ctx, primary))
+		}),
+		step("the demoted host is promoted again, and commits on it wait for the other", func(ctx context.Context) error {
+			return errors.Join(s.move(ctx, primary), s.c.AwaitStandby(ctx, standby))
+		}),
+		step("nothing has failed", s.c.AwaitCalm),
+	)
+}
+
+// move orders the primary onto a host, and the order is taken back when it is there.
+func (s *scene) move(ctx context.Context, to *lab.Host) error {
+	if err := s.c.Move(ctx, to); err != nil {
+		return err
+	}
+	_, err := s.c.AwaitPrimary(ctx, to)
+	return errors.Join(err, s.c.Clear(ctx))
 }
 
 // loser is a primary that is about to lose commits, and the client whose commits they are.
