@@ -27,6 +27,7 @@ type Settings struct {
 	Slot        string   // slot on the upstream, "" for none
 	Synchronous []string // standbys whose flush every commit waits for; none: commits wait for nobody
 	Spared      int      // how many of them, no matter which, a commit does not wait for
+	First       bool     // those that come last are spared while the others are connected
 
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
@@ -97,7 +98,7 @@ func replicationSettings(s Settings) []setting {
 		{"primary_conninfo", upstream, "Whom this server follows while it is a standby."},
 		{"primary_slot_name", s.Slot, "The slot on the primary that keeps WAL for this server."},
 		{"recovery_target_timeline", "latest", "A standby follows its primary through promotions."},
-		{"synchronous_standby_names", All(s.Synchronous, s.Spared).String(), "Which standbys a commit waits for: exactly those that may be promoted."},
+		{"synchronous_standby_names", s.synchronous().String(), "Which standbys a commit waits for: exactly those that may be promoted."},
 		{"wal_keep_size", strconv.Itoa(keep) + "MB", "pg_rewind needs the WAL before the fork, which a crash recovery would recycle."},
 		{"max_slot_wal_keep_size", slotKeep, "How much WAL an absent standby may hold on to."},
 		{"wal_retrieve_retry_interval", "200ms", "A promotion that meets a standby between two attempts to connect waits this long; the default is 5s."},

@@ -125,6 +125,7 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 		return err
 	}
 	settings.Spared = spared
+	s.wish.arrange(&settings)
 	if err := s.apply(ctx, settings); err != nil {
 		return err
 	}
