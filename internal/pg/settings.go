@@ -28,6 +28,7 @@ type Settings struct {
 	Slot        string   // slot on the upstream, "" for none
 	Synchronous []string // standbys whose flush every commit waits for; none: commits wait for nobody
 	Spared      int      // how many of them, no matter which, a commit does not wait for
+	First       bool     // those that come last are spared while the others are connected
 
 	// Failover lets logical slots outlive a failover. For PostgreSQL 17 and later, and only where the
 	// server is known to run with wal_level=logical: with another one its standby would not start.
@@ -103,7 +104,7 @@ func replicationSettings(s Settings) []setting {
 		{"primary_conninfo", upstream, "Whom this server follows while it is a standby."},
 		{"primary_slot_name", s.Slot, "The slot on the primary that keeps WAL for this server."},
 		{"recovery_target_timeline", "latest", "A standby follows its primary through promotions."},
-		{"synchronous_standby_names", All(s.Synchronous, s.Spared).String(), "Which standbys a commit waits for: exactly those that may be promoted."},
+		{"synchronous_standby_names", s.synchronous().String(), "Which standbys a commit waits for: exactly those that may be promoted."},
 		{"wal_keep_size", strconv.Itoa(keep) + "MB", "pg_rewind needs the WAL before the fork, which a crash recovery would recycle."},
 		{"wal_log_hints", "on", "pg_rewind needs it where the data have no checksums; with checksums it changes nothing."},
 		{"max_slot_wal_keep_size", slotKeep, "How much WAL an absent standby may hold on to."},

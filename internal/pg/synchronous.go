@@ -30,13 +30,31 @@ func All(names []string, spared int) Synchronous {
 	return Synchronous{Any: spared > 0, Count: len(names) - spared, Names: names}
 }
 
+// synchronous is the value that the settings ask for.
+func (s Settings) synchronous() Synchronous {
+	value := All(s.Synchronous, s.Spared)
+	value.Any = value.Any && !s.First
+	return value
+}
+
 // Spared is how many of the names a commit does not wait for.
 func (s Synchronous) Spared() int { return max(0, len(s.Names)-s.Count) }
 
-// Covers says whether a standby of this name counts. PostgreSQL compares without
-// regard to case.
-func (s Synchronous) Covers(name string) bool {
-	return slices.ContainsFunc(s.Names, func(n string) bool { return n == "*" || strings.EqualFold(n, name) })
+// Covers says whether a standby of this name counts.
+func (s Synchronous) Covers(name string) bool { return s.rank(name) < len(s.Names) }
+
+// rank is where a name is in the list. PostgreSQL compares without regard to case.
+func (s Synchronous) rank(name string) int {
+	at := slices.IndexFunc(s.Names, func(n string) bool { return n == "*" || strings.EqualFold(n, name) })
+	if at < 0 {
+		return len(s.Names)
+	}
+	return at
+}
+
+// Sort puts names into the order of the list.
+func (s Synchronous) Sort(names []string) {
+	slices.SortStableFunc(names, func(a, b string) int { return s.rank(a) - s.rank(b) })
 }
 
 // String is the setting as pgtwin writes it, by exact names.

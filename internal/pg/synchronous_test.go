@@ -29,6 +29,20 @@ func TestParseSynchronous(t *testing.T) {
 	}
 }
 
+func TestPriorityIsTheAdministrators(t *testing.T) {
+	wish, err := ParseSynchronous("FIRST 1 (h3, H1, *)")
+	must(t, err)
+	s := Settings{Synchronous: []string{"h1", "h2", "h3"}, Spared: 2, First: true}
+	wish.Sort(s.Synchronous)
+	if got := s.synchronous().String(); got != `FIRST 1 ("h3", "h1", "h2")` {
+		t.Error(got)
+	}
+	s.First = false
+	if got := s.synchronous().String(); got != `ANY 1 ("h3", "h1", "h2")` {
+		t.Error(got)
+	}
+}
+
 // PostgreSQL and we call the same values wrong.
 func TestParseSynchronousAgreesWithPostgreSQL(t *testing.T) {
 	t.Parallel()

@@ -141,6 +141,7 @@ func (s *Supervisor) configure(ctx context.Context, upstream string, required []
 	}
 	settings.Failover = s.outliveFailover()
 	settings.Spared = spared
+	s.wish.arrange(&settings)
 	if err := s.apply(ctx, settings); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -238,5 +239,6 @@ func (s *Supervisor) required() []string {
 			nodes = append(nodes, node.Node)
 		}
 	}
+	slices.Sort(nodes) // as decisions have them; the view is in the order of ids
 	return nodes
 }

@@ -51,7 +51,7 @@ func TestRequiredNodesAreMatchedExactly(t *testing.T) {
 	}{
 		{"", nil},
 		{pg.SynchronousNames([]string{"h10"}), []string{"h10"}},
-		{pg.SynchronousNames([]string{"h2", "h10"}), []string{"h2", "h10"}},
+		{pg.SynchronousNames([]string{"h2", "h10"}), []string{"h10", "h2"}},
 		{pg.SynchronousNames([]string{"h1", "h2"}), []string{"h2"}}, // never this node itself
 		{pg.SynchronousNames([]string{"xh2", "h2x"}), nil},
 	}

@@ -21,6 +21,7 @@ type wish struct {
 	known   bool // it has been asked for
 	text    string
 	quorum  int    // how many standbys a commit is to be on; 0: all that are complete
+	first   bool   // on the first of the list that are connected
 	problem string // why it is not followed
 }
 
@@ -45,7 +46,21 @@ func (s *Supervisor) askWish(ctx context.Context) error {
 	default:
 		s.Log.Info("a commit is to be on every standby that is complete")
 	}
-	return nil
+	if s.wish.text == before.text || !s.wish.first && !before.first {
+		return nil
+	}
+	return s.configure(ctx, s.follows, s.required(), s.spared()) // in the order that is wished for
+}
+
+// arrange puts the standbys that commits wait for into the administrator's order.
+func (w wish) arrange(settings *pg.Settings) {
+	if !w.first {
+		return
+	}
+	if list, err := pg.ParseSynchronous(w.text); err == nil {
+		settings.First = true
+		list.Sort(settings.Synchronous)
+	}
 }
 
 // understand reads the administrator's setting. What cannot be followed to the
@@ -71,7 +86,7 @@ func understand(text string, mode ha.Mode, standbys []string) wish {
 			return w
 		}
 	}
-	w.quorum = setting.Count
+	w.quorum, w.first = setting.Count, !setting.Any
 	return w
 }
 

@@ -27,7 +27,7 @@ func TestTheAdministratorsWishIsUnderstood(t *testing.T) {
 	}
 	for _, tt := range tests {
 		w := understand(tt.text, tt.mode, []string{"h2", "h3"})
-		if w.text != tt.text || w.quorum != tt.quorum || (w.problem == "") != (tt.problem == "") || !strings.Contains(w.problem, tt.problem) {
+		if w.text != tt.text || w.quorum != tt.quorum || (w.problem == "") != (tt.problem == "") || !strings.Contains(w.problem, tt.problem) || w.first != (w.quorum > 0 && !strings.HasPrefix(tt.text, "ANY")) {
 			t.Errorf("%s in %s mode: %+v", tt.text, tt.mode, w)
 		}
 	}
