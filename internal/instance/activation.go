@@ -47,6 +47,7 @@ type Activation struct {
 	began      time.Time
 	progress   control.Progress
 	failure    string // the last one, as it was logged
+	shortage   shortage
 }
 
 // New prepares an activation of i; nothing is touched yet.

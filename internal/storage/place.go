@@ -108,7 +108,9 @@ func (p Place) put() error {
 	if err := moveAll(p.Staging, names, p.Dir); err != nil {
 		return fmt.Errorf("cannot put the new copy in the place of %s: %w", p.Dir, err)
 	}
-	return errors.Join(os.Remove(p.Staging), syncDir(p.Dir))
+	err = os.Remove(p.Staging)
+	_ = os.Remove(filepath.Dir(p.Staging)) // unless something is kept there
+	return errors.Join(err, syncDir(p.Dir))
 }
 
 // displace gets a directory out of the way: an empty one is removed, another
