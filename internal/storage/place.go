@@ -39,7 +39,7 @@ func place(dir string) (Place, error) {
 	if err != nil {
 		return Place{}, err
 	}
-	mounted, err := MountPoint(dir)
+	mounted, err := mountPoint(dir)
 	if err != nil {
 		return Place{}, err
 	}
