@@ -78,7 +78,7 @@ simulate: ## search in simulated clusters for as long as you like (DURATION=1h)
 
 e2e: tree lab ## the scenarios, on real hosts
 	rm -f $(FAILURES)
-	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 60m -v ./test/e2e/ || \
+	PGTWIN_TREE=$(TREE) $(GO) test -tags $(TAGS),lab -count 1 -timeout 80m -v ./test/e2e/ || \
 		{ status=$$?; echo 'what failed:'; cat $(FAILURES) || echo 'see above'; exit $$status; }
 
 results: setup tree lab ## measure: every event five times, summarised in test/e2e/RESULTS.md

@@ -50,6 +50,7 @@ type Activation struct {
 	tail       *tail          // of the WAL that was discarded, and
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
+	shortage   shortage
 }
 
 // New prepares an activation of i; nothing is touched yet.

@@ -45,6 +45,9 @@ func (a *Activation) clone(ctx context.Context, arrival ha.Arrival, why string) 
 	ctx, cancel := context.WithTimeoutCause(ctx, a.Instance.BasebackupTimeout,
 		fmt.Errorf("basebackup_timeout (%s) is over", a.Instance.BasebackupTimeout))
 	defer cancel()
+	if err := a.stillShort(); err != nil {
+		return err
+	}
 	c, needs, err := a.planClone(ctx, source)
 	if err != nil {
 		return err

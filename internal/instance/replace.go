@@ -118,9 +118,11 @@ func (a *Activation) replace(ctx context.Context, c storage.Copy, needs []storag
 	if err := c.Discard(); err != nil {
 		return err
 	}
+	a.shortage = shortage{needs, time.Now()}
 	if err := a.checkRoom(needs); err != nil {
 		return err
 	}
+	a.shortage = shortage{}
 	if err := c.Prepare(a.owner.uid, a.owner.gid); err != nil {
 		return err
 	}
@@ -138,6 +140,24 @@ func (a *Activation) replace(ctx context.Context, c storage.Copy, needs []storag
 		a.Log.Info("the replaced data are kept in " + kept)
 	}
 	return nil
+}
+
+// shortage is what there was no room for, as the source told it.
+type shortage struct {
+	needs []storage.Need
+	asked time.Time
+}
+
+// askAgain is how long the size of the database is taken as the source told it:
+// to tell it, that looks at every file.
+const askAgain = 5 * time.Minute
+
+// stillShort repeats the complaint where there is no more room than before.
+func (a *Activation) stillShort() error {
+	if time.Since(a.shortage.asked) > askAgain {
+		return nil
+	}
+	return a.checkRoom(a.shortage.needs)
 }
 
 // checkRoom says what to do where a file system has too little room.

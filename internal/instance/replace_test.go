@@ -81,6 +81,12 @@ func TestWithoutRoomNothingIsBegun(t *testing.T) {
 	if systemOf(t, a.Instance.PGData) != systemOf(t, template) {
 		t.Error("the old data are gone")
 	}
+	// The source is not asked again while nothing changes here.
+	if again := a.clone(t.Context(), ha.Arrival{Epoch: ha.Epoch{Node: "nobody"}}, "a test"); again == nil || again.Error() != err.Error() {
+		t.Errorf("the second time: %v", again)
+	}
+	must(t, unix.Mount("tmpfs", small, "tmpfs", unix.MS_REMOUNT, "size=700m"))
+	must(t, a.clone(t.Context(), ha.Arrival{Epoch: epochOf(t, "h1")}, "a test"))
 }
 
 func TestAFailedCopyLeavesItsRoom(t *testing.T) {

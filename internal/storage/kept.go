@@ -196,7 +196,7 @@ func Snapshot(dir string, now time.Time) (kept string, err error) {
 		}
 	}
 	for _, d := range append(slices.Collect(maps.Values(places)), dir) {
-		mounted, err := MountPoint(d) // a snapshot beside it would be on another file system
+		mounted, err := mountPoint(d) // a snapshot beside it would be on another file system
 		if err != nil || mounted || !isSubvolume(d) {
 			return "", err
 		}

@@ -10,9 +10,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// MountedAt is the mount point of the file system that dir is on, or, while
+// mountedAt is the mount point of the file system that dir is on, or, while
 // dir is missing, the nearest directory above it.
-func MountedAt(dir string) (string, error) {
+func mountedAt(dir string) (string, error) {
 	at, err := mountOf(dir)
 	if err != nil {
 		return "", err
@@ -43,9 +43,9 @@ func mountOf(dir string) (*mountinfo.Info, error) {
 	return deepest, nil
 }
 
-// MountPoint says whether something is mounted at dir. A missing directory is
+// mountPoint says whether something is mounted at dir. A missing directory is
 // none, nor is a btrfs subvolume.
-func MountPoint(dir string) (bool, error) {
+func mountPoint(dir string) (bool, error) {
 	mounted, err := mountinfo.Mounted(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -61,7 +61,7 @@ func MountPoint(dir string) (bool, error) {
 func NoteMounts(path string, dirs ...string) error {
 	var note strings.Builder
 	for i, dir := range dirs {
-		at, err := MountedAt(dir)
+		at, err := mountedAt(dir)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func unmounted(path, dir, prefix string) (string, error) {
 		if !noted || strings.Contains(was, noteMark) {
 			continue
 		}
-		at, err := MountedAt(dir)
+		at, err := mountedAt(dir)
 		if err != nil || was == at {
 			return "", err
 		}

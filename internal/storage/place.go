@@ -39,7 +39,7 @@ func place(dir string) (Place, error) {
 	if err != nil {
 		return Place{}, err
 	}
-	mounted, err := MountPoint(dir)
+	mounted, err := mountPoint(dir)
 	if err != nil {
 		return Place{}, err
 	}
@@ -108,7 +108,9 @@ func (p Place) put() error {
 	if err := moveAll(p.Staging, names, p.Dir); err != nil {
 		return fmt.Errorf("cannot put the new copy in the place of %s: %w", p.Dir, err)
 	}
-	return errors.Join(os.Remove(p.Staging), syncDir(p.Dir))
+	err = os.Remove(p.Staging)
+	_ = os.Remove(filepath.Dir(p.Staging)) // unless something is kept there
+	return errors.Join(err, syncDir(p.Dir))
 }
 
 // displace gets a directory out of the way: an empty one is removed, another
