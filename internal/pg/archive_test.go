@@ -1,10 +1,13 @@
 package pg
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pgtwin/internal/postmaster"
 )
 
 func TestARewindFetchesFromTheArchiveWhatIsGone(t *testing.T) {
@@ -82,5 +85,27 @@ func TestWhetherThereMayBeAnArchive(t *testing.T) {
 				t.Errorf("%t", got)
 			}
 		})
+	}
+}
+
+// TestAStandbyShowsWhatItReplays guards the title of the startup process, by which the progress of a recovery is shown.
+func TestAStandbyShowsWhatItReplays(t *testing.T) {
+	t.Parallel()
+	a := newServer(t, "a", template)
+	ca := a.start()
+	b, cb := standbyOf(a, ca, "b")
+	ca.must(t, "SELECT pg_switch_wal()")
+	ca.must(t, "CREATE TABLE public.t (who text)")
+	streaming(t, ca, cb)
+	want := ca.value(t, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+	eventually(t, "the title of "+want, func() error {
+		got, err := postmaster.Recovering(b.data)
+		if err == nil && got != want {
+			err = fmt.Errorf("it is %q", got)
+		}
+		return err
+	})
+	if got, err := postmaster.Recovering(a.data); got != "" || err != nil {
+		t.Errorf("a primary recovers %q, %v", got, err)
 	}
 }
