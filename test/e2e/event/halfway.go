@@ -80,7 +80,11 @@ func StopKilled(c *cluster.Cluster) Event {
 		}},
 		{Text: "the host is fenced", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.AwaitOff(ctx, hit) }},
 		{Text: "it boots and is put back into service", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
-			return errors.Join(hit.Boot(ctx), c.Standby(ctx, hit, false))
+			if err := hit.Boot(ctx); err != nil {
+				return err
+			}
+			// An order given on a host that has not joined yet is lost when it does.
+			return errors.Join(c.AwaitMembers(ctx), c.Standby(ctx, hit, false))
 		}},
 		{Text: "it is back as a streaming standby, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.AwaitStandby(ctx, hit) }},
 		{Text: "nothing is left to repair", Calm: 2 * time.Second, Do: c.AwaitCalm},
