@@ -14,7 +14,7 @@ import (
 var failures = filepath.Join("evidence", "failures.txt")
 
 // noteLimit is how much of a message is noted: what it is about is at its beginning.
-const noteLimit = 1500
+const noteLimit = 600
 
 // note adds a failure to the list.
 func note(t *testing.T, message string) {

@@ -55,6 +55,7 @@ func TestRejoin(t *testing.T) {
 		s.play(scenario{"cold start", coldStart})
 		s.play(scenario{"back and forth", backAndForth(min(2, *failovers))})
 		s.play(scenario{"rewind killed", rewindKilled(min(1, *moments), random)})
+		s.play(scenario{"power lost during a rewind", powerLostInRewind(random)})
 	})
 	older := cluster.Options{Containers: true, Base: "bookworm", Tree: tree, Log: t.Output()}
 	t.Run("PostgreSQL "+lab.PostgreSQL(older.Base), func(t *testing.T) {

@@ -99,7 +99,7 @@ func faults() []story {
 		event.StandbyPoweredOff, event.StandbyRebooted, whether(true, event.BothPoweredOff), whether(false, event.BothPoweredOff),
 		event.ClusterRestarted, whether(true, event.PacemakerKilled), whether(false, event.PacemakerKilled),
 		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.PromotionKilled,
-		event.DemotionKilled, event.StopKilled, event.HelperKilled, event.PodmanKilled, event.PodmanKilledInRewind, event.SystemPodmanKilled,
+		event.DemotionKilled, event.StopKilled, event.HelperKilled, event.PodmanKilled, event.PodmanKilledInRewind, event.HelperKilledInRewind, event.SystemPodmanKilled,
 	}
 }
 

@@ -80,7 +80,11 @@ func StopKilled(c *cluster.Cluster) Event {
 		}},
 		{Text: "the host is fenced", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.AwaitOff(ctx, hit) }},
 		{Text: "it boots and is put back into service", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
-			return errors.Join(hit.Boot(ctx), c.Standby(ctx, hit, false))
+			if err := hit.Boot(ctx); err != nil {
+				return err
+			}
+			// An order given on a host that has not joined yet is lost when it does.
+			return errors.Join(c.AwaitMembers(ctx), c.Standby(ctx, hit, false))
 		}},
 		{Text: "it is back as a streaming standby, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.AwaitStandby(ctx, hit) }},
 		{Text: "nothing is left to repair", Calm: 2 * time.Second, Do: c.AwaitCalm},
@@ -118,10 +122,21 @@ func startKilled(c *cluster.Cluster, name, text, script string) Event {
 // PodmanKilledInRewind is the death of podman's service while it runs pg_rewind for the old primary: nothing of the job may
 // work on in the data directory when the next one begins.
 func PodmanKilledInRewind(c *cluster.Cluster) Event {
+	return rewindKilled(c, "podman's service killed during a rewind", "podman's service is killed", podmanService)
+}
+
+// HelperKilledInRewind is the death of the helper meanwhile: to Pacemaker the database has failed, and the next activation finds
+// it half done.
+func HelperKilledInRewind(c *cluster.Cluster) Event {
+	return rewindKilled(c, "helper killed during a rewind", "pgtwin-helper is killed", helperRuns)
+}
+
+// rewindKilled is a death in the midst of the rewind of an old primary.
+func rewindKilled(c *cluster.Cluster, name, text, pattern string) Event {
 	var hit *lab.Host
-	const script = "until pgrep --exact pg_rewind; do sleep 0.01; done; pkill -KILL --full '" + podmanService + "'"
+	script := "until pgrep --exact pg_rewind; do sleep 0.01; done; pkill -KILL --full '" + pattern + "'"
 	var killed func() error
-	return Event{Name: "podman's service killed during a rewind", Limit: 10 * time.Second, Steps: []Step{
+	return Event{Name: name, Limit: 10 * time.Second, Steps: []Step{
 		{Text: "the primary's postmaster is killed", Do: onPrimary(c, &hit, func(ctx context.Context, h *lab.Host) (err error) {
 			if killed, err = Lurk(ctx, h, script); err != nil {
 				return err
@@ -132,7 +147,7 @@ func PodmanKilledInRewind(c *cluster.Cluster) Event {
 			_, err := c.AwaitPrimary(ctx, c.Other(hit))
 			return err
 		}},
-		{Text: "podman's service is killed while the old primary is rewound", Calm: 2 * time.Second, Do: func(context.Context) error { return killed() }},
+		{Text: text + " while the old primary is rewound", Calm: 2 * time.Second, Do: func(context.Context) error { return killed() }},
 		{Text: "it is back as a streaming standby, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.AwaitStandby(ctx, hit) }},
 	}}
 }
