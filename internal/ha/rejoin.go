@@ -130,6 +130,12 @@ func Rejoin(a Arrival) Plan {
 	return feasible(a, rejoinPrimary(a, *a.Primary))
 }
 
+// Contained says whether all that is here is known to be part of the history of
+// the primary, as a standby's data are that only fell behind.
+func (a Arrival) Contained() bool {
+	return a.Data && a.Primary != nil && a.Ended == Replaying && rejoinPrimary(a, *a.Primary).Course == Start
+}
+
 func firstStart(a Arrival) Plan {
 	switch {
 	// What an interrupted initdb left is nobody's data.

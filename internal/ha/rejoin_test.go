@@ -102,6 +102,33 @@ func TestRejoin(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatAStandbyHasIsKnownToBeContained(t *testing.T) {
+	at := func(e Ending, tl Timeline, lsn LSN) func(*Arrival) {
+		return func(a *Arrival) { a.Ended, a.Timeline, a.Position = e, tl, lsn }
+	}
+	tests := []struct {
+		name string
+		a    Arrival
+		want bool
+	}{
+		{"a standby that is behind", arrival(at(Replaying, 3, 0x5800000)), true},
+		{"one that is not on the new timeline yet", arrival(at(Replaying, 2, 0x5000000)), true},
+		{"one that went beyond the switch", arrival(at(Replaying, 2, 0x5000028)), false},
+		{"one that is ahead", arrival(at(Replaying, 3, 0x7000000)), false},
+		{"a crashed primary, whose end is not known", arrival(), false},
+		{"a crash on the primary's timeline", arrival(at(Crashed, 3, 0x5800000)), false},
+		{"a primary that does not answer", arrival(at(Replaying, 3, 0x5800000), func(a *Arrival) { a.Primary = nil }), false},
+		{"no data", arrival(at(Replaying, 3, 0x5800000), func(a *Arrival) { a.Data = false }), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.a.Contained(); got != tt.want {
+				t.Errorf("Contained = %t", got)
+			}
+		})
+	}
+}
+
 func TestNextTimeline(t *testing.T) {
 	tests := []struct {
 		name             string

@@ -27,7 +27,7 @@ const (
 // activation was told to stop, and the next one begins anew.
 func (a *Activation) keepLost(ctx context.Context, arrival ha.Arrival) error {
 	// What an unfinished rewind has left was read before that began.
-	if arrival.Unsound || !arrival.Data || arrival.Primary == nil || a.lost != nil {
+	if arrival.Unsound || !arrival.Data || arrival.Primary == nil || a.lost != nil || arrival.Contained() {
 		return nil
 	}
 	event := control.Event{At: time.Now(), Kind: control.EventLost, Node: arrival.Epoch.Node, Epoch: arrival.Epoch.Number, Timeline: arrival.Epoch.Timeline}

@@ -50,10 +50,11 @@ SELECT row_to_json(look) FROM (SELECT
 	(SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'IO'
 		AND lower(wait_event) IN ('walwrite', 'walsync', 'walinitwrite', 'walinitsync')) AS unwritten,
 	(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgtwin farewell') AS farewells,
-	-- Failover slots came with PostgreSQL 17: the row is asked for its columns.
+	-- What a standby that is stuck asks for makes its slot look lost, and it is not yet. Failover slots came with
+	-- PostgreSQL 17: the row is asked for its columns.
 	(SELECT json_agg(s ORDER BY s.name) FROM (
 		SELECT slot_name AS name, slot_type = 'physical' AS physical, active, restart_lsn AS restart,
-		       wal_status IS NOT DISTINCT FROM 'lost' AS lost, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS holdsrows,
+		       wal_status IS NOT DISTINCT FROM 'lost' AND (restart_lsn IS NULL OR to_jsonb(r) ->> 'invalidation_reason' IS NOT NULL) AS lost, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS holdsrows,
 		       coalesce((to_jsonb(r) ->> 'failover')::boolean, false) AS failover,
 		       coalesce((to_jsonb(r) ->> 'synced')::boolean, false) AS synced
 		FROM pg_replication_slots AS r WHERE NOT temporary) AS s) AS slots

@@ -136,7 +136,7 @@ func (s *Supervisor) facts() ha.Facts {
 		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), s.proven(f.Required), s.seen.look.Written)
 	}
 	s.diverged = firstTime(s.diverged, s.isDiverged(f))
-	if !s.diverged.IsZero() {
+	if !s.diverged.IsZero() && !s.seen.look.Receiver.Streaming() {
 		f.DivergedFor = time.Since(s.diverged)
 	}
 	f.Outage = s.outage(f)
@@ -152,7 +152,7 @@ func (s *Supervisor) died() bool {
 // history and does not get there by streaming.
 func (s *Supervisor) isDiverged(f ha.Facts) bool {
 	return s.seen.role == ha.Standby && f.Epoch.Number > 0 && f.Epoch.Node != s.Instance.Node &&
-		!s.seen.look.Receiver.Streaming() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) && primaryServes(f)
+		!s.receives() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) && primaryServes(f)
 }
 
 // primaryServes says whether the recorded primary is on record as serving.

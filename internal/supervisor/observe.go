@@ -58,6 +58,7 @@ func (s *Supervisor) observe(ctx context.Context) {
 	}
 	stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
 	s.stalled = firstTime(s.stalled, stalls)
+	s.stream.note(seen)
 	seen.replays = seen.look.Replayed > before.look.Replayed
 	if seen.look.Synchronous != before.look.Synchronous {
 		s.settings++

@@ -28,18 +28,16 @@ func (s *Supervisor) outage(f ha.Facts) ha.Outage {
 	if look.AwaitsWAL {
 		s.awaited = now
 	}
-	streams := s.seen.role == ha.Standby && look.Receiver.Streaming()
-	s.streamed = firstTime(s.streamed, streams)
-	if streams && time.Since(s.streamed) > ha.RepairMemory {
+	if s.receives() && now.Sub(s.stream.since) > ha.RepairMemory {
 		s.forgetRepairs()
 	}
-	s.dry = firstTime(s.dry, s.seen.role == ha.Standby && f.Epoch.Node != s.Instance.Node && !streams && !s.seen.replays &&
+	s.dry = firstTime(s.dry, s.seen.role == ha.Standby && f.Epoch.Node != s.Instance.Node && !s.receives() && !s.seen.replays &&
 		now.Sub(s.awaited) < drySpell && primaryServes(f))
 	o := ha.Outage{
 		Reached: max(look.Received, look.Replayed), Archive: look.Archive,
 		Idle: time.Since(s.repairs.Last), Repairs: s.repairs, Limit: s.Instance.ReplicationFailureThreshold,
 	}
-	if s.dry.IsZero() {
+	if s.dry.IsZero() || look.Receiver.Streaming() {
 		return o
 	}
 	if o.For = time.Since(s.dry); o.For > inquiryStart {
@@ -49,6 +47,30 @@ func (s *Supervisor) outage(f ha.Facts) ha.Outage {
 		o.Primary = s.answered(2*inquiryPeriod + lookTimeout)
 	}
 	return o
+}
+
+// stream is a standby's connection to its upstream. One that is refused, for
+// lack of the WAL that is asked for, has the state streaming for a moment, too.
+type stream struct {
+	pid   int // of the receiver, 0 for none
+	since time.Time
+}
+
+// streamProof is from when on a connection is taken for one that works.
+const streamProof = time.Second
+
+func (c *stream) note(seen observation) {
+	pid := 0
+	if seen.role == ha.Standby && seen.look.Receiver.Streaming() {
+		pid = seen.look.Receiver.PID
+	}
+	if pid != c.pid {
+		*c = stream{pid, seen.at}
+	}
+}
+
+func (s *Supervisor) receives() bool {
+	return s.stream.pid != 0 && s.seen.at.Sub(s.stream.since) >= streamProof
 }
 
 // complain says why nothing is received.

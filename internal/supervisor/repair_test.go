@@ -25,14 +25,22 @@ func thirsty(changes ...func(*Supervisor)) *Supervisor {
 }
 
 func TestWhatCountsAsAnOutage(t *testing.T) {
-	streams := func(s *Supervisor) { s.seen.look.Receiver = &pg.Receiver{Status: "streaming"} }
+	streams := func(pid int, since time.Duration) func(*Supervisor) {
+		return func(s *Supervisor) {
+			s.seen.look.Receiver = &pg.Receiver{PID: pid, Status: "streaming"}
+			s.stream = stream{10, s.seen.at.Add(-since)}
+			s.stream.note(s.seen)
+		}
+	}
 	tests := []struct {
 		name string
 		s    *Supervisor
 		want bool
 	}{
 		{"all is replayed and nothing comes", thirsty(), true},
-		{"it streams", thirsty(streams), false},
+		{"it streams", thirsty(streams(10, time.Second)), false},
+		{"it has just begun to stream", thirsty(streams(11, time.Hour)), false},
+		{"it began to, and was refused", thirsty(func(s *Supervisor) { streams(11, time.Hour)(s); s.facts(); s.seen.look.Receiver = nil }), true},
 		{"it still replays what is here", thirsty(func(s *Supervisor) { s.seen.replays = true }), false},
 		{"replay waits for something else", thirsty(func(s *Supervisor) { s.seen.look.AwaitsWAL = false }), false},
 		{"for a moment, between two attempts", thirsty(func(s *Supervisor) {
@@ -87,11 +95,13 @@ func TestRepairsOutliveTheSupervisorUntilReplicationGoesWell(t *testing.T) {
 	if o := next.facts().Outage; o.Restarts != 1 || o.Stuck != 0x6000 || o.Idle > time.Minute {
 		t.Errorf("%+v", o)
 	}
-	next.seen.look.Receiver = &pg.Receiver{Status: "streaming"}
+	next.seen.look.Receiver = &pg.Receiver{PID: 10, Status: "streaming"}
+	next.stream.note(next.seen)
+	next.seen.at = next.seen.at.Add(ha.RepairMemory)
 	if o := next.facts().Outage; o.Restarts != 1 {
 		t.Errorf("forgotten at once: %+v", o)
 	}
-	next.streamed = time.Now().Add(-2 * ha.RepairMemory)
+	next.seen.at = next.seen.at.Add(time.Second)
 	if next.facts(); next.repairs != (ha.Repairs{}) {
 		t.Errorf("left %+v", next.repairs)
 	}

@@ -93,9 +93,9 @@ type Supervisor struct {
 	houseAt    time.Time
 	slotsDue   time.Time
 	logicalDue time.Time
+	stream     stream
 	dry        time.Time // since when a standby has received and replayed nothing
 	awaited    time.Time // when it last had replayed all that is there
-	streamed   time.Time // since when replication has gone well
 	repairs    ha.Repairs
 	complaint  string  // why nothing is received, and what is not tried any more
 	inquiry    inquiry // the latest that has ended
