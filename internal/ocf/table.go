@@ -80,8 +80,9 @@ async: commits do not wait, and a failover may lose the last of them; see max_pr
 of the cluster. Where a name is not the address for replication, see "addresses" in pgtwin.toml.`},
 		{Name: "backup_before_basebackup", Type: Boolean, Default: "true", Reloadable: true,
 			Short: "Keep the old data directory before a new copy",
-			Long: `true: a data directory that has to be replaced by a copy of the primary is kept beside the new one, as a snapshot
-where the file system has them. This needs the space for both. false: it is removed once the copy is complete.`},
+			Long: `true: a data directory that has to be replaced by a copy of the primary is kept beside the new one; how
+many are kept is in pgtwin.toml (keep_replaced). false: it is removed once the copy is in sync. Until then the space for both
+is needed.`},
 		{Name: "basebackup_timeout", Type: Integer, Default: "3600", Min: 1, Max: math.MaxInt32, Reloadable: true,
 			Short: "Time for copying the primary, in seconds",
 			Long:  `A copy of the primary that takes longer than this, in seconds, is given up and begun again.`},
