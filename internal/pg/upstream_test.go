@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,4 +111,38 @@ func TestWhetherWALMayComeFromAnArchive(t *testing.T) {
 			t.Errorf("%q: %t", text, got)
 		}
 	}
+}
+
+func TestAStandbyWhoseWALIsGoneAsksInVain(t *testing.T) {
+	t.Parallel()
+	a := newServer(t, "a", template)
+	ca := a.start()
+	b, cb := standbyOf(a, ca, "b")
+	streaming(t, ca, cb)
+	b.stop()
+	a.settings.WALKeepSize, a.settings.MaxSlotWALKeepSize = 1, 1
+	a.configure()
+	must(t, ca.Reload(t.Context()))
+	for range 8 {
+		ca.must(t, "SELECT pg_logical_emit_message(false, '', 'x'), pg_switch_wal()")
+	}
+	must(t, ca.Checkpoint(t.Context()))
+	must(t, ca.ReplaceSlot(t.Context(), "b"))
+
+	cb = b.start()
+	upstream := a.remote()
+	upstream.Database = "postgres"
+	eventually(t, "the standby's questions", func() error {
+		look, slots := cb.lookNow(t), ca.lookNow(t).Slots
+		primary, err := AskPrimary(t.Context(), upstream)
+		must(t, err)
+		if !look.AwaitsWAL || max(look.Received, look.Replayed) >= primary.Oldest || len(slots) != 1 {
+			return fmt.Errorf("%+v, slots %+v, the primary has WAL from %s", look, slots, primary.Oldest)
+		}
+		// With what it says of itself its old position gets into the slot, until a checkpoint.
+		if slots[0].Lost {
+			t.Errorf("%+v would be made anew again and again", slots[0])
+		}
+		return nil
+	})
 }
