@@ -36,16 +36,6 @@ func (h *host) ringIntact() bool {
 	return true
 }
 
-// split says whether a host runs that is not in this one's ring.
-func (h *host) split() bool {
-	for _, other := range h.w.hosts {
-		if other.up && (h.ring == nil || other.ring != h.ring) {
-			return true
-		}
-	}
-	return !h.ringIntact()
-}
-
 // noticeMembership lets every side find out that it has changed.
 func (w *world) noticeMembership() {
 	var seen nodes
