@@ -55,6 +55,8 @@ func mistakes(s *scene) []mistake {
 		{name: "directory of root", action: "start", data: true, prepare: giveToRoot, code: ocf.ErrPerm, says: "root"},
 		{name: "passfile that others can read", action: "start", spoil: params("pgpassfile", spareRoot+"/pgpass"), prepare: openPassFile, code: ocf.ErrPerm, says: "chmod 0600"},
 		{name: "passfile that is not there", action: "start", spoil: params("pgpassfile", spareRoot+"/nothing"), code: ocf.ErrPerm, says: spareRoot + "/nothing"},
+		{name: "synchronous_standby_names that cannot be read", action: "deep", data: true, code: ocf.ErrArgs, says: "synchronous_standby_names",
+			prepare: write("postgresql.conf", "synchronous_standby_names = 'ANY 1 (h1'\n")},
 		{name: "port in use", action: "start", spoil: params("pgport", "5432"), code: ocf.ErrGeneric, says: "port 5432"},
 	}
 	all = append(all, containers(s,

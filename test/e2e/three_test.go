@@ -94,15 +94,32 @@ func third(c *cluster.Cluster, a, b *lab.Host) *lab.Host {
 
 // askForQuorum sets synchronous_standby_names where administrators do, which clusters without pgtwin need, too.
 func askForQuorum(s *scene) {
+	primary, _ := s.hosts()
+	set := func(ctx context.Context, value string, hosts ...*lab.Host) error {
+		for _, h := range hosts {
+			line := "synchronous_standby_names = '" + value + "'\n"
+			if _, err := h.RunInput(ctx, line, "tee", "--append", cluster.DataDir+"/postgresql.conf"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	s.tell(
-		step("synchronous_standby_names is set in postgresql.conf on every host", func(ctx context.Context) error {
-			for _, h := range s.c.Hosts() {
-				const line = "synchronous_standby_names = 'ANY 1 (h1, h2, h3)'\n"
-				if _, err := h.RunInput(ctx, line, "tee", "--append", cluster.DataDir+"/postgresql.conf"); err != nil {
+		step("a setting that cannot be read is not followed, and the status says so", func(ctx context.Context) error {
+			if err := set(ctx, "ANY 1 (h1", primary); err != nil {
+				return err
+			}
+			return cluster.Await(ctx, "a warning", func(ctx context.Context) error {
+				st, err := cluster.Status(ctx, primary)
+				if err != nil {
 					return err
 				}
-			}
-			return nil
+				return errors.Join(mention("the status", strings.Join(st.Warnings, "\n"), "is not followed", "every standby that is complete"),
+					mention("the setting in force", st.Sync, "FIRST 2 ("))
+			})
+		}),
+		step("synchronous_standby_names is set in postgresql.conf on every host", func(ctx context.Context) error {
+			return set(ctx, "ANY 1 (h1, h2, h3)", s.c.Hosts()...)
 		}),
 		step("commits wait for any one of the two standbys", func(ctx context.Context) error { return awaitQuorum(ctx, s.c) }),
 	)
