@@ -26,7 +26,8 @@ type Facts struct {
 	SpareFor    time.Duration // since when Spare, on record, has been known
 	Quorum      int           // how many standbys the administrator wants a commit on; 0: all that are complete
 	Receiving   bool          // standby: WAL comes in from the primary
-	Lagging     bool          // and another member of the quorum has had more for a while
+	UnservedFor time.Duration // standby: how long it has not
+	Lagging     bool          // standby: another member of the quorum has had more for a while
 	Standbys    []Follower
 	Upstream    string // standby: the node it is configured to follow
 	DivergedFor time.Duration

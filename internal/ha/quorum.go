@@ -212,8 +212,18 @@ func standbyScore(f Facts) (int, string) {
 	case Ahead(c) != "" && Promotable(caughtUp(c)).OK:
 		return LaggingScore, verdict.Why
 	}
+	// The others may be about to answer; a score that goes and comes makes Pacemaker
+	// think again, in mid-failover. The promotion waits for them, too.
+	c.Spare = 0
+	if f.UnservedFor < AnswerPatience && f.Self.Scored && Promotable(c).OK {
+		return f.Self.Score, verdict.Why
+	}
 	return Minus, verdict.Why
 }
+
+// AnswerPatience is how long the members of a quorum may take to say how far they
+// have WAL, before none of them counts as promotable.
+const AnswerPatience = 5 * time.Second
 
 // CatchUpPatience is how long a candidate may get nothing from the one that has
 // more, before it leaves the promotion to others.

@@ -126,11 +126,25 @@ func TestAMemberOfAQuorumIsElected(t *testing.T) {
 			if tt.facts.Force {
 				return
 			}
-			tt.facts.Self.Scored = false
+			tt.facts.Self.Scored, tt.facts.UnservedFor = false, time.Hour
 			if a := Decide(tt.facts); len(a) == 0 || a[0].Verb != SetScore || a[0].Number != tt.score {
 				t.Errorf("%+v, want score %d", a, tt.score)
 			}
 		})
+	}
+}
+
+func TestAScoreStaysWhileTheOthersAreAboutToAnswer(t *testing.T) {
+	f := memberFacts(h3Silent)
+	for after, want := range map[time.Duration]int{time.Second: 0, AnswerPatience: 1} {
+		f.UnservedFor = after
+		if a := Decide(f); len(a) != want {
+			t.Errorf("after %s: %+v", after, a)
+		}
+	}
+	f.UnservedFor, f.Positions = time.Second, map[string]LSN{"h3": 0x9000060}
+	if a := Decide(f); len(a) != 1 || a[0].Number != LaggingScore {
+		t.Errorf("answered: %+v", a)
 	}
 }
 

@@ -117,6 +117,9 @@ func (s *Supervisor) facts() ha.Facts {
 		Receiving:   s.served(),
 		Lagging:     s.lagging,
 	}
+	if s.unserved = firstTime(s.unserved, !f.Receiving); !f.Receiving {
+		f.UnservedFor = time.Since(s.unserved)
+	}
 	s.hung = firstTime(s.hung, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
 		// What it was cannot be asked, but is on record.

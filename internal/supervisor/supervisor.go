@@ -74,6 +74,7 @@ type Supervisor struct {
 	askedAt    time.Time
 	judged     bool // whether this standby lags has been judged by these positions
 	lagging    bool
+	unserved   time.Time // since when no WAL has come in from the recorded primary
 	wish       wish
 	settings   int      // how often synchronous_standby_names has been seen to change
 	enforced   int      // for which of the changes it is proven that commits go by it

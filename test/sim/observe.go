@@ -134,6 +134,9 @@ func (s *supervisor) facts() ha.Facts {
 		Spared: s.seen.required.spared, SpareFor: s.allowance.For(h.w.time()), Quorum: h.w.cfg.Quorum,
 		Receiving: s.serves(), Lagging: s.lagging,
 	}
+	if s.unserved = h.since(s.unserved, !f.Receiving); !f.Receiving {
+		f.UnservedFor = h.w.now - s.unserved
+	}
 	s.hung = h.since(s.hung, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
 		f.WasPrimary, f.HungFor = f.Epoch.Node == h.name, h.w.now-s.hung

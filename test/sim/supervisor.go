@@ -31,6 +31,7 @@ type supervisor struct {
 	asked     time.Duration
 	judged    bool
 	lagging   bool
+	unserved  time.Duration
 	follows   string
 	settled   bool
 	yielded   time.Duration
