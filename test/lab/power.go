@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +36,35 @@ func (h *Host) boot(ctx context.Context, s hostSetup) error {
 	return err
 }
 
+// firmwareTime is what a machine takes at least from its power-off to its first process. Pacemaker counts on it: a
+// host that has joined again before the others report that it was fenced takes that for a reason to stay down
+// ("We were allegedly just fenced", tengine_stonith_notify in controld_fencing.c).
+const firmwareTime = 3 * time.Second
+
+// awaitFirmware returns when that has passed.
+func (h *Host) awaitFirmware(ctx context.Context) error {
+	off, err := os.Stat(h.offFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it has never been off
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Until(off.ModTime().Add(firmwareTime))):
+		return nil
+	}
+}
+
+// offFile is as old as the power-off.
+func (h *Host) offFile() string { return h.dir("off") }
+
 func (h *Host) powerOn(ctx context.Context, s hostSetup) error {
+	if err := h.awaitFirmware(ctx); err != nil {
+		return err
+	}
 	lock, err := h.lock(ctx)
 	if err != nil {
 		return err
@@ -148,6 +178,9 @@ func (h *Host) PowerOff(ctx context.Context) error {
 	}
 	if err := h.clearAway(ctx); err != nil {
 		return fmt.Errorf("cannot power off %s: %w", h.name, err)
+	}
+	if err := os.WriteFile(h.offFile(), nil, 0o644); err != nil {
+		return fmt.Errorf("cannot note when %s lost power: %w", h.name, err)
 	}
 	return nil
 }
