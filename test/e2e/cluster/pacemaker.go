@@ -160,13 +160,14 @@ func (c *Cluster) Clear(ctx context.Context) error {
 	return c.crm(ctx, "crm_resource", "--resource", Clone, "--clear")
 }
 
-// Standby takes a host out of the cluster's service, or back in.
+// Standby takes a host out of the cluster's service, or back in. (For a host that is off, "crm node online" does nothing and
+// reports success: crmsh goes by how crm_mon shows the node.)
 func (c *Cluster) Standby(ctx context.Context, h *lab.Host, on bool) error {
-	order := "online"
+	value := "off"
 	if on {
-		order = "standby"
+		value = "on"
 	}
-	return c.crm(ctx, "crm", "node", order, h.Name())
+	return c.crm(ctx, "crm_attribute", "--node="+h.Name(), "--name=standby", "--update="+value, "--lifetime=forever")
 }
 
 // Maintenance makes Pacemaker only watch, or takes that back.

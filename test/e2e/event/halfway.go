@@ -79,7 +79,6 @@ func StopKilled(c *cluster.Cluster) Event {
 			return err
 		}},
 		{Text: "the host is fenced", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.AwaitOff(ctx, hit) }},
-		// In this order: what is ordered on a host that has just booted may be decided by a copy of the records that is older.
 		{Text: "it is put back into service and boots", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
 			if err := c.Standby(ctx, hit, false); err != nil {
 				return err
