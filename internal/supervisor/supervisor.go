@@ -363,12 +363,10 @@ func (s *Supervisor) release(ctx context.Context) error {
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
-	if s.self().InSync != s.view.Epoch.Number {
-		return nil
+	if !s.view.Quorate || s.self().InSync != s.view.Epoch.Number {
+		return nil // without quorum a record would stay on this side of a split
 	}
-	if !s.view.Quorate {
-		return nil
-	}
+	// It raises no rank: the primary writes over it before commits stop waiting.
 	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
 		return err
 	}
