@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+
+	"pgtwin/test/lab"
 )
 
 // Settle brings the cluster back to the state in which every scenario begins: all hosts on and connected, nothing ordered,
@@ -11,6 +13,12 @@ func (c *Cluster) Settle(ctx context.Context) error {
 	for _, h := range c.Hosts() {
 		if h.Running() && h.Frozen() {
 			if err := h.Thaw(ctx); err != nil {
+				return err
+			}
+		}
+		// Pacemaker may have ended for good, as it does on a host that was fenced and did not notice.
+		if h.Running() && !pacemakerRuns(ctx, h) {
+			if err := h.PowerOff(ctx); err != nil {
 				return err
 			}
 		}
@@ -36,6 +44,12 @@ func (c *Cluster) Settle(ctx context.Context) error {
 		}
 		return c.calm(ctx, view)
 	})
+}
+
+// pacemakerRuns says whether Pacemaker runs on a host, or is about to.
+func pacemakerRuns(ctx context.Context, h *lab.Host) bool {
+	state, err := Property(ctx, h, "pacemaker.service", "ActiveState")
+	return err != nil || state != "inactive" && state != "failed"
 }
 
 // AwaitCalm returns when the cluster has come to rest by itself: without a failed action that is not forgotten, a primary
