@@ -14,7 +14,7 @@ import (
 	"pgtwin/test/e2e/event"
 )
 
-// dataNotMounted starts a standby whose data directory is a mount point without its file system, as after a boot that did
+// dataNotMounted starts a former primary whose data directory is a mount point without its file system, as after a boot that did
 // not find the disk: a copy made there would fill the wrong disk and hide the right one.
 func dataNotMounted(s *scene) {
 	const disk = cluster.DataDir + "-disk"
@@ -26,7 +26,7 @@ func dataNotMounted(s *scene) {
 		}
 	}
 	outOfService := []event.Step{
-		step("the standby's host is taken out of service", func(ctx context.Context) error {
+		step("the host is taken out of service", func(ctx context.Context) error {
 			if err := s.c.Standby(ctx, h, true); err != nil {
 				return err
 			}
@@ -34,6 +34,15 @@ func dataNotMounted(s *scene) {
 		}),
 	}
 	intoService := step("the host is put back into service", func(ctx context.Context) error { return s.c.Standby(ctx, h, false) })
+	promoted := step("it becomes primary", func(ctx context.Context) error {
+		if err := s.c.Move(ctx, h); err != nil {
+			return err
+		}
+		if _, err := s.c.AwaitPrimary(ctx, h); err != nil {
+			return err
+		}
+		return errors.Join(s.c.Clear(ctx), s.c.AwaitStandby(ctx, s.c.Other(h)))
+	})
 	inSync := step("it streams again, in sync", func(ctx context.Context) error { return s.c.AwaitStandby(ctx, h) })
 
 	s.tell(outOfService...)
@@ -41,14 +50,14 @@ func dataNotMounted(s *scene) {
 		step("its data move to a file system of their own", run("mv", cluster.DataDir, disk)),
 		step("the mount point is made", run("install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700", cluster.DataDir)),
 		step("it is mounted", run("mount", "--bind", disk, cluster.DataDir)),
-		intoService, inSync,
+		intoService, inSync, promoted,
 	)
 	s.tell(outOfService...)
 	s.tell(
 		step("the file system is not there any more", run("umount", cluster.DataDir)),
 		intoService,
-		step("the standby waits and says for what", func(ctx context.Context) error {
-			return cluster.Await(ctx, "the standby to wait", func(ctx context.Context) error {
+		step("the former primary waits and says for what", func(ctx context.Context) error {
+			return cluster.Await(ctx, "the former primary to wait", func(ctx context.Context) error {
 				st, err := cluster.Status(ctx, h)
 				if err == nil && (st.Phase != control.PhaseWaiting || !strings.Contains(st.Detail, cluster.DataDir+" is not mounted")) {
 					err = fmt.Errorf("it is %s: %s", st.Phase, st.Detail)
