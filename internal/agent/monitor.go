@@ -19,6 +19,24 @@ import (
 // socket; only when that does not settle it are systemd and the processes
 // asked. Nothing is taken for stopped without proof.
 func (a *Agent) Monitor(ctx context.Context, req ocf.Request) (ocf.Code, error) {
+	for began := time.Now(); ; {
+		code, err := a.monitorOnce(ctx, req)
+		if !errors.Is(err, errMeanwhile) || time.Since(began) > courtesy {
+			return code, err
+		}
+		select {
+		case <-ctx.Done():
+			return code, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// errMeanwhile is for answers that do not go together: an activation came to its
+// end after the supervisor had been asked, and before systemd was.
+var errMeanwhile = errors.New("the supervisor does not know of its server yet")
+
+func (a *Agent) monitorOnce(ctx context.Context, req ocf.Request) (ocf.Code, error) {
 	// The socket's name is all that the usual answer needs of the instance.
 	i := config.Instance{Name: given(req, "container_name")}
 	answer, err := a.askUntilKnown(ctx, i, patience(req))
@@ -124,6 +142,8 @@ func (a *Agent) monitorDown(ctx context.Context, i config.Instance, phase contro
 		return ocf.Success, err
 	case gone:
 		return ocf.NotRunning, nil
+	case state.ActiveState == "active":
+		return ocf.Success, fmt.Errorf("%s is active: %w", units.Database(i.Name), errMeanwhile)
 	}
 	return ocf.Success, fmt.Errorf("%s is %s and still has processes", units.Database(i.Name), state.ActiveState)
 }

@@ -75,6 +75,22 @@ func TestMonitorOfADownServerAsksTheUnit(t *testing.T) {
 	}
 }
 
+func TestMonitorAsksAgainWhenAnActivationHasJustEnded(t *testing.T) {
+	h := newHost(t)
+	h.server()
+	h.systemd.is(units.Database(h.instance.Name), "active")
+	states := []control.State{{Role: ha.Down, Phase: control.PhaseStarting}, {Role: ha.Down, Phase: control.PhaseStarting}, {Role: ha.Standby, Phase: control.PhaseRunning}}
+	asked := 0
+	h.supervise(func(control.Verb) control.Answer {
+		asked++
+		return control.Answer{State: states[min(asked, len(states))-1]}
+	})
+	code, err := h.Monitor(t.Context(), h.request("monitor"))
+	if code != ocf.Success || err != nil || asked != 3 {
+		t.Errorf("%v, %v after %d questions", code, err, asked)
+	}
+}
+
 func TestMonitorWaitsWhileAPeerTakesOver(t *testing.T) {
 	h := newHost(t)
 	answers := 0
