@@ -102,7 +102,7 @@ func calmOfThree(ctx context.Context, c *cluster.Cluster, third *lab.Host, began
 		return e.Kind == control.EventRejoin && e.Course == ha.Rewind && e.At.After(began)
 	}
 	if slices.ContainsFunc(seen, rewound) {
-		if _, err := third.Run(ctx, "crm_resource", "--cleanup"); err != nil {
+		if _, err := third.Run(ctx, "crm_resource", "--cleanup", "--node", third.Name()); err != nil {
 			return err
 		}
 	}
