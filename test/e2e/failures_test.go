@@ -22,7 +22,13 @@ func note(t *testing.T, message string) {
 	if len(message) > noteLimit {
 		message = message[:noteLimit] + " ..."
 	}
-	message = strings.ReplaceAll(strings.TrimSpace(message), "\n", "\n    ")
+	list(t, t.Name()+": "+message)
+}
+
+// list adds what belongs to a failure.
+func list(t *testing.T, text string) {
+	t.Helper()
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ")
 	if err := os.MkdirAll(filepath.Dir(failures), 0o755); err != nil {
 		t.Log(err)
 		return
@@ -33,7 +39,7 @@ func note(t *testing.T, message string) {
 		return
 	}
 	defer f.Close()
-	if _, err := fmt.Fprintf(f, "%s: %s\n", t.Name(), message); err != nil {
+	if _, err := fmt.Fprintln(f, text); err != nil {
 		t.Log(err)
 	}
 }

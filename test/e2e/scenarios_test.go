@@ -194,7 +194,7 @@ func (s *stage) play(sc scenario) {
 // rest, there is no sense in going on.
 func (s *stage) once(sc scenario) {
 	s.Run(sc.name, func(t *testing.T) {
-		scene := &scene{T: t, c: s.cluster}
+		scene := &scene{T: t, c: s.cluster, began: time.Now()}
 		t.Cleanup(func() {
 			if t.Failed() {
 				scene.collect()
@@ -202,6 +202,7 @@ func (s *stage) once(sc scenario) {
 		})
 		if sc.name != begin {
 			s.prepare(scene)
+			scene.began = time.Now()
 		}
 		sc.play(scene)
 		s.started = true
@@ -225,6 +226,7 @@ func (s *stage) prepare(scene *scene) {
 type scene struct {
 	*testing.T
 	c     *cluster.Cluster
+	began time.Time
 	noted bool // the failure is on the list
 }
 
@@ -273,6 +275,11 @@ func (s *scene) collect() {
 	if err := s.c.Collect(ctx, dir); err != nil {
 		s.Log(err)
 	}
+	story, err := s.account(ctx, s.began)
+	if err != nil {
+		s.Log(err)
+	}
+	list(s.T, "what happened (seconds, host):\n"+story)
 	s.Log("the evidence is in " + dir)
 }
 

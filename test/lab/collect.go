@@ -61,18 +61,14 @@ func (h *Host) collect(ctx context.Context, dir string) error {
 
 // collectJournal saves the journal of all boots.
 func (h *Host) collectJournal(ctx context.Context, dir string) error {
-	if h.Running() {
-		sync, cancel := context.WithTimeout(ctx, collectTime)
-		defer cancel()
-		_, _ = h.Run(sync, "journalctl", "--sync") // a frozen host cannot: what it has written will do
-	}
+	h.syncJournal(ctx)
 	out, err := os.Create(filepath.Join(dir, "journal"))
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	var stderr strings.Builder
-	cmd := h.journal(ctx)
+	cmd := h.journal(ctx, "short-precise")
 	cmd.Stdout, cmd.Stderr = out, &stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cannot read the journal: %w", withTail(err, stderr.String()))
@@ -80,10 +76,20 @@ func (h *Host) collectJournal(ctx context.Context, dir string) error {
 	return nil
 }
 
-// journal returns the command that prints the journal: from the host's disk, which works with its power
-// off as well, or in the host where the machine has no journalctl.
-func (h *Host) journal(ctx context.Context) *exec.Cmd {
-	args := []string{"journalctl", "--no-pager", "--output=short-precise"}
+// syncJournal has the journal written down. A frozen host cannot: what it has written will do.
+func (h *Host) syncJournal(ctx context.Context) {
+	if !h.Running() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, collectTime)
+	defer cancel()
+	_, _ = h.Run(ctx, "journalctl", "--sync")
+}
+
+// journal returns the command that prints the journal in a format of journalctl(1): from the host's disk,
+// which works with its power off as well, or in the host where the machine has no journalctl.
+func (h *Host) journal(ctx context.Context, format string, more ...string) *exec.Cmd {
+	args := append([]string{"journalctl", "--no-pager", "--output=" + format}, more...)
 	if _, err := exec.LookPath(args[0]); err != nil && h.Running() {
 		return h.Command(ctx, args...)
 	}

@@ -23,8 +23,9 @@ type Result struct {
 
 // within says whether the clients had to wait for longer than they may.
 func (r Result) within(limit time.Duration) error {
-	if longest := max(r.Virtual, r.Direct); longest > limit {
-		return fmt.Errorf("no writes for %.1f s, at most %.1f s are acceptable", longest.Seconds(), limit.Seconds())
+	if max(r.Virtual, r.Direct) > limit {
+		return fmt.Errorf("no writes for %.1f s through the virtual address, %.1f s by direct connections: at most %.1f s are acceptable",
+			r.Virtual.Seconds(), r.Direct.Seconds(), limit.Seconds())
 	}
 	return nil
 }
