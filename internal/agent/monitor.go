@@ -40,37 +40,37 @@ func (a *Agent) monitorOnce(ctx context.Context, req ocf.Request) (ocf.Code, err
 	// The socket's name is all that the usual answer needs of the instance.
 	i := config.Instance{Name: given(req, "container_name")}
 	answer, err := a.askUntilKnown(ctx, i, patience(req))
-	if err == nil && (answer.State.Role == ha.Primary || answer.State.Role == ha.Standby) {
-		return running(answer.State, req.Probe)
+	st := answer.State
+	switch {
+	case err == nil && (st.Role == ha.Primary || st.Role == ha.Standby):
+		return running(st, req.Probe)
+	// A peer takes over: Pacemaker is about to demote this host because of its
+	// score. Reported now, the failure would add a stop and a start that the
+	// promotion of the peer waits for. A monitor that waited would be waited for
+	// itself, where it is part of the transition at hand, as a probe is.
+	case err == nil && st.Yielding:
+		return ocf.RunningPromoted, nil
 	}
 	i, errRead := a.running(req)
-	if errRead != nil {
+	switch {
+	case errRead != nil:
 		return ocf.Success, errRead
-	}
-	if err == nil && answer.State.Yielding {
-		answer, err = a.awaitSuccession(ctx, i)
-	}
-	if err != nil {
+	case err != nil:
 		return a.monitorAlone(ctx, i, err)
-	}
-	switch st := answer.State; st.Role {
-	case ha.Primary, ha.Standby:
-		return running(st, req.Probe)
-	case ha.Unknown:
+	case st.Role == ha.Unknown:
 		return ocf.Success, errors.New(first(st.Warnings, "PostgreSQL does not answer"))
-	default:
-		return a.monitorDown(ctx, i, st.Phase)
 	}
+	return a.monitorDown(ctx, i, st.Phase)
 }
 
 // askUntilKnown asks again while PostgreSQL runs and does not answer: a server
-// that is slow for some seconds is not to be restarted.
+// that is slow for some seconds is not to be restarted, unless a peer takes over.
 func (a *Agent) askUntilKnown(ctx context.Context, i config.Instance, patience time.Duration) (control.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		answer, err := control.Ask(ctx, config.ControlSocket(i.Name), control.Status)
-		if err != nil || answer.State.Role != ha.Unknown {
+		if err != nil || answer.State.Role != ha.Unknown || answer.State.Yielding {
 			return answer, err
 		}
 		select {
@@ -83,24 +83,6 @@ func (a *Agent) askUntilKnown(ctx context.Context, i config.Instance, patience t
 
 // patience leaves time for a second opinion.
 func patience(req ocf.Request) time.Duration { return (req.Timeout - req.Margin()) / 2 }
-
-// awaitSuccession waits while a peer takes over from the primary that died
-// here. Pacemaker is demoting this instance because of its score, and cancels
-// this monitor for it; reported now, the failure would add a stop and a start
-// that the promotion of the peer waits for.
-func (a *Agent) awaitSuccession(ctx context.Context, i config.Instance) (answer control.Answer, err error) {
-	for {
-		select {
-		case <-ctx.Done():
-			return answer, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
-		answer, err = a.try(ctx, i, control.Status, courtesy)
-		if err != nil || !answer.State.Yielding {
-			return answer, err
-		}
-	}
-}
 
 // degradedAfter is how long something is unusual before Pacemaker is told: it
 // keeps what it is told in the list of failures until that is cleaned up.

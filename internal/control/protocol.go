@@ -78,7 +78,7 @@ type State struct {
 	Phase    Phase
 	Detail   string    `json:",omitempty"` // what is being done or waited for, in words
 	Stalled  bool      `json:",omitempty"` // primary: its disk takes no WAL
-	Yielding bool      `json:",omitempty"` // the primary died, and a peer is to take over
+	Yielding bool      `json:",omitempty"` // the primary died or hangs, and a peer is to take over
 	Progress *Progress `json:",omitempty"`
 
 	System   uint64      `json:",omitempty"`

@@ -13,6 +13,7 @@ import (
 // What pgtwin's own work consists of, as pkill(1) finds it by its command line. The brackets keep a pattern from finding the
 // shell that looks for it.
 const (
+	agentMonitors = "heartbeat/pgtwin monito[r]"
 	agentPromotes = "heartbeat/pgtwin promot[e]"
 	agentDemotes  = "heartbeat/pgtwin demot[e]"
 	agentStops    = "heartbeat/pgtwin sto[p]"
@@ -41,6 +42,34 @@ func Lurk(ctx context.Context, h *lab.Host, script string) (done func() error, e
 		}
 		return nil
 	}, nil
+}
+
+// KilledDuringProbe is a primary that dies while Pacemaker waits for a probe of it: the demotion, and with it the promotion of
+// the other host, cannot begin before that probe has ended.
+func KilledDuringProbe(c *cluster.Cluster) Event {
+	return takeover(c, "postmaster killed during a probe", 10*time.Second, "the primary's postmaster is killed while a probe asks for it",
+		func(ctx context.Context, h *lab.Host) (err error) {
+			signal := func(name string) error {
+				_, err := h.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal="+name, cluster.Watcher)
+				return err
+			}
+			// The supervisor does not answer until it is let go.
+			if err := signal("STOP"); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, signal("CONT")) }()
+			probed, err := Lurk(ctx, h, fmt.Sprintf("until pgrep --full '%s'; do sleep 0.01; done", agentMonitors))
+			if err != nil {
+				return err
+			}
+			if _, err := h.Run(ctx, "crm_resource", "--refresh", "--resource", cluster.Resource, "--node", h.Name()); err != nil {
+				return err
+			}
+			if err := probed(); err != nil {
+				return err
+			}
+			return killPostmaster(ctx, h)
+		})
 }
 
 // DemotionKilled is an agent that dies half-way through a demotion: to Pacemaker the demotion has failed, and it recovers.
