@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,14 +21,18 @@ type nodeState struct {
 
 // history is what is recorded of a resource's operations on a node.
 type history struct {
-	Resource   string `xml:"id,attr"`
-	Operations []struct {
-		Name     string `xml:"operation,attr"`
-		Call     int    `xml:"call-id,attr"` // ascending; -1 while it runs
-		Code     int    `xml:"rc-code,attr"`
-		Interval string `xml:"interval,attr"`
-	} `xml:"lrm_rsc_op"`
+	Resource   string      `xml:"id,attr"`
+	Operations []operation `xml:"lrm_rsc_op"`
 }
+
+type operation struct {
+	Name     string `xml:"operation,attr"`
+	Call     int    `xml:"call-id,attr"` // ascending; -1 while it runs
+	Code     int    `xml:"rc-code,attr"`
+	Interval string `xml:"interval,attr"`
+}
+
+func (o operation) ended() bool { return o.Call >= 0 }
 
 // judge follows Pacemaker's scheduler with fencing enabled
 // (determine_online_status_fencing in lib/pengine/unpack.c), but errs on the
@@ -78,6 +83,22 @@ func (s *nodeState) active(resource string) bool {
 		}
 	}
 	return active
+}
+
+// tracked says whether the result of an action of the resource is known: not
+// before its first probe on the node has ended, nor while one is under way after
+// its history was cleaned up.
+func (s *nodeState) tracked(resource string) bool {
+	if s == nil {
+		return false
+	}
+	for _, h := range s.History {
+		id, _, _ := strings.Cut(h.Resource, ":")
+		if id == resource && slices.ContainsFunc(h.Operations, operation.ended) {
+			return true
+		}
+	}
+	return false
 }
 
 // What a probe that found nothing ends with (OCF Resource Agent API 1.1).

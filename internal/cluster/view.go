@@ -22,6 +22,7 @@ type View struct {
 	Spare       int      // how many of those recorded as complete for the epoch may lack a commit
 	DC          string   // the designated controller's name, "" while none is elected
 	Maintenance bool     // the cluster, or this node, is in maintenance mode
+	Tracked     bool     // Pacemaker has the result of an action of the resource on this node
 }
 
 // Read looks at the cluster. An epoch that cannot be read is an error, never a
@@ -51,6 +52,7 @@ func (c *Client) view(cib *cib) (View, error) {
 		Rank:        cib.AdminEpoch,
 		DC:          cib.nameOf(cib.DC),
 		Maintenance: isTrue(cib.option("false", "maintenance-mode")) || c.nodeMaintenance(cib),
+		Tracked:     c.tracked(cib),
 	}
 	if text, ok := lookup(cib.Properties, c.epochName()); ok {
 		if v.Epoch, err = ha.ParseEpoch(text); err != nil {
@@ -103,6 +105,15 @@ func (c *Client) nodeMaintenance(cib *cib) bool {
 		if n.Name == c.Node {
 			value, _ := lookup(n.Attributes, "maintenance")
 			return isTrue(value)
+		}
+	}
+	return false
+}
+
+func (c *Client) tracked(cib *cib) bool {
+	for _, n := range cib.Nodes {
+		if n.Name == c.Node {
+			return cib.stateOf(n.ID).tracked(c.Resource)
 		}
 	}
 	return false

@@ -73,7 +73,7 @@ func TestView(t *testing.T) {
 			{Node: "h1", ID: 1, Online: true, InSync: 7, Score: 1000, Scored: true},
 			{Node: "h2", ID: 2, Online: true, InSync: 7, Score: 900, Scored: true},
 		},
-		Quorate: true, Fencing: true, Epoch: epoch7, DC: "h1",
+		Quorate: true, Fencing: true, Epoch: epoch7, DC: "h1", Tracked: true,
 	}
 	with := func(change func(*View)) View {
 		v := healthy
@@ -88,7 +88,7 @@ func TestView(t *testing.T) {
 		"two nodes, Pacemaker 2.1.5":                {"2.1.5-online", healthy},
 		"two nodes and a remote one, Pacemaker 3.0": {"3.0-online", healthy},
 		"a new cluster has no epoch, no scores and nobody in sync": {"2.1.5-new-cluster", with(func(v *View) {
-			v.Epoch = ha.Epoch{}
+			v.Epoch, v.Tracked = ha.Epoch{}, false
 			v.Nodes[0] = ha.Membership{Node: "h1", ID: 1, Online: true}
 			v.Nodes[1] = ha.Membership{Node: "h2", ID: 2, Online: true}
 		})},
@@ -116,6 +116,27 @@ func TestView(t *testing.T) {
 				t.Errorf("view is\n%+v, want\n%+v", got, test.want)
 			}
 		})
+	}
+}
+
+func TestTracked(t *testing.T) {
+	probe := operation{Name: "monitor", Interval: "0", Call: 12, Code: 8}
+	pending := operation{Name: "monitor", Interval: "0", Call: -1, Code: 193}
+	tests := []struct {
+		name    string
+		history []history
+		want    bool
+	}{
+		{"nothing is recorded of a new host", nil, false},
+		{"a probe is under way", []history{{"postgres", []operation{pending}}}, false},
+		{"a probe has ended", []history{{"postgres", []operation{probe}}}, true},
+		{"of an instance by number", []history{{"postgres:1", []operation{probe}}}, true},
+		{"of another resource", []history{{"vip", []operation{probe}}}, false},
+	}
+	for _, test := range tests {
+		if got := (&nodeState{History: test.history}).tracked("postgres"); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
 	}
 }
 

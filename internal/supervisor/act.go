@@ -228,6 +228,12 @@ func (s *Supervisor) fail(ctx context.Context, a ha.Action) error {
 	if s.reported.Equal(s.seen.progress.Since) {
 		return nil
 	}
+	// A failure of what Pacemaker has no result of gets a higher number than any
+	// later action (get_fake_call_id in controld_execd.c), and it would recover
+	// for ever. The probe that is on its way tells it what has happened.
+	if err := s.refresh(ctx); err != nil || !s.view.Tracked {
+		return err
+	}
 	if a.Verb == ha.Replace {
 		if err := s.noteStuck(); err != nil {
 			return err

@@ -98,7 +98,7 @@ func faults() []story {
 		with(lab.Both, event.MembershipCut), with(lab.In, event.MembershipCut), with(lab.Out, event.MembershipCut), event.HostCut,
 		event.StandbyPoweredOff, event.StandbyRebooted, whether(true, event.BothPoweredOff), whether(false, event.BothPoweredOff),
 		event.ClusterRestarted, whether(true, event.PacemakerKilled), whether(false, event.PacemakerKilled),
-		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.KilledDuringProbe, event.PromotionKilled,
+		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.KilledDuringProbe, event.KilledDuringProbeAlone, event.PromotionKilled,
 		event.DemotionKilled, event.StopKilled, event.HelperKilled, event.PodmanKilled, event.PodmanKilledInRewind, event.HelperKilledInRewind, event.SystemPodmanKilled,
 	}
 }

@@ -47,29 +47,58 @@ func Lurk(ctx context.Context, h *lab.Host, script string) (done func() error, e
 // KilledDuringProbe is a primary that dies while Pacemaker waits for a probe of it: the demotion, and with it the promotion of
 // the other host, cannot begin before that probe has ended.
 func KilledDuringProbe(c *cluster.Cluster) Event {
-	return takeover(c, "postmaster killed during a probe", 10*time.Second, "the primary's postmaster is killed while a probe asks for it",
-		func(ctx context.Context, h *lab.Host) (err error) {
-			signal := func(name string) error {
-				_, err := h.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal="+name, cluster.Watcher)
+	return takeover(c, "postmaster killed during a probe", 10*time.Second, "the primary's postmaster is killed while a probe asks for it", killDuringProbe)
+}
+
+// KilledDuringProbeAlone is the same without a host that could take over. What is reported as failed while Pacemaker has no
+// result of it, it would recover for ever.
+func KilledDuringProbeAlone(c *cluster.Cluster) Event {
+	var hit *lab.Host
+	var server int
+	return Event{Name: "only postmaster killed during a probe", Limit: 15 * time.Second, Steps: []Step{
+		{Text: "the standby's host is taken out of service", Do: onPrimary(c, &hit, func(ctx context.Context, h *lab.Host) error {
+			return errors.Join(c.Standby(ctx, c.Other(h), true), c.AwaitGone(ctx, c.Other(h)))
+		})},
+		{Text: "the primary's postmaster is killed while a probe asks for it", Do: func(ctx context.Context) error { return killDuringProbe(ctx, hit) }},
+		{Text: "it recovers in place", Do: func(ctx context.Context) error {
+			if _, err := c.AwaitPrimary(ctx, hit); err != nil {
 				return err
 			}
-			// The supervisor does not answer until it is let go.
-			if err := signal("STOP"); err != nil {
+			var err error
+			server, err = cluster.Postmaster(ctx, hit)
+			return err
+		}},
+		{Text: "the other host is back in service, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
+			if err := c.Standby(ctx, c.Other(hit), false); err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, signal("CONT")) }()
-			probed, err := Lurk(ctx, h, fmt.Sprintf("until pgrep --full '%s'; do sleep 0.01; done", agentMonitors))
-			if err != nil {
-				return err
-			}
-			if _, err := h.Run(ctx, "crm_resource", "--refresh", "--resource", cluster.Resource, "--node", h.Name()); err != nil {
-				return err
-			}
-			if err := probed(); err != nil {
-				return err
-			}
-			return killPostmaster(ctx, h)
-		})
+			return c.AwaitStandby(ctx, c.Other(hit))
+		}},
+		{Text: "PostgreSQL on the primary is the same process", Do: func(ctx context.Context) error { return samePrimary(ctx, c, hit, server) }},
+	}}
+}
+
+func killDuringProbe(ctx context.Context, h *lab.Host) (err error) {
+	signal := func(name string) error {
+		_, err := h.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal="+name, cluster.Watcher)
+		return err
+	}
+	// The supervisor does not answer until it is let go.
+	if err := signal("STOP"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, signal("CONT")) }()
+	probed, err := Lurk(ctx, h, fmt.Sprintf("until pgrep --full '%s'; do sleep 0.01; done", agentMonitors))
+	if err != nil {
+		return err
+	}
+	if _, err := h.Run(ctx, "crm_resource", "--refresh", "--resource", cluster.Resource, "--node", h.Name()); err != nil {
+		return err
+	}
+	if err := probed(); err != nil {
+		return err
+	}
+	return killPostmaster(ctx, h)
 }
 
 // DemotionKilled is an agent that dies half-way through a demotion: to Pacemaker the demotion has failed, and it recovers.
