@@ -22,6 +22,9 @@ import (
 // every host sees, whatever the state of its network, and takes a host's power when asked.
 //
 // A request is one line, "ACTION HOST", the answer one line too: "ok", "on", "off" or "error: ...".
+//
+// There is one switch, and it takes one host's power after the other: of two hosts that shoot each other at
+// the same moment, one is left. With a device per host both can go.
 const (
 	fenceSocket = "/socket"
 	fenceMount  = "run/pgtwin-lab" // where the hosts have the directory
@@ -102,6 +105,7 @@ func fenceServerMain() error {
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
 	var requests sync.WaitGroup
 	defer requests.Wait()
+	power := make(chan struct{}, 1)
 	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -110,12 +114,13 @@ func fenceServerMain() error {
 		if err != nil {
 			return err
 		}
-		requests.Go(func() { l.serveFencing(ctx, conn) })
+		requests.Go(func() { l.serveFencing(ctx, conn.(*net.UnixConn), power) })
 	}
 }
 
-// serveFencing answers one request. Its log is the truth about who lost power, and when.
-func (l *Lab) serveFencing(ctx context.Context, conn net.Conn) {
+// serveFencing answers one request, holding the switch meanwhile. Its log is the truth about who lost power,
+// and when.
+func (l *Lab) serveFencing(ctx context.Context, conn *net.UnixConn, power chan struct{}) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, fenceLimit)
 	defer cancel()
@@ -125,6 +130,16 @@ func (l *Lab) serveFencing(ctx context.Context, conn net.Conn) {
 	if err != nil {
 		return // nobody left to answer to
 	}
+	select {
+	case power <- struct{}{}:
+		defer func() { <-power }()
+	case <-ctx.Done():
+		return
+	}
+	if hungUp(conn) {
+		log.Printf("%s: who asked has no power any more", strings.TrimSpace(request))
+		return
+	}
 	began := time.Now()
 	answer, err := l.fence(ctx, strings.Fields(request))
 	if err != nil {
@@ -132,6 +147,21 @@ func (l *Lab) serveFencing(ctx context.Context, conn net.Conn) {
 	}
 	log.Printf("%s: %s (%s)", strings.TrimSpace(request), answer, time.Since(began).Round(time.Millisecond))
 	fmt.Fprintln(conn, answer)
+}
+
+// hungUp says whether nobody waits for the answer.
+func hungUp(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		polled := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP is always looked for (poll(2))
+		n, err := unix.Poll(polled, 0)
+		gone = err != nil || n > 0
+	})
+	return gone || err != nil
 }
 
 func (l *Lab) fence(ctx context.Context, request []string) (string, error) {

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -139,6 +141,30 @@ func TestFenceOptions(t *testing.T) {
 	}
 	if _, err := fenceOptions([]string{"--wipe"}, strings.NewReader("")); err == nil {
 		t.Error("an unknown option is accepted")
+	}
+}
+
+func TestWhoHasLostItsPowerHasHungUp(t *testing.T) {
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	asking, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answering, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answering.Close()
+	if hungUp(answering.(*net.UnixConn)) {
+		t.Error("hung up while the other end is open")
+	}
+	asking.Close()
+	if !hungUp(answering.(*net.UnixConn)) {
+		t.Error("not hung up after the other end was closed")
 	}
 }
 
