@@ -119,8 +119,8 @@ func hangs(i config.Instance, answer control.Answer) bool {
 	return (st.Role == ha.Unknown || st.Stalled) && time.Since(st.Updated) < recent
 }
 
-// hangPatience is how long a server that does not answer may take for each way
-// to end in good order.
+// hangPatience is how long a server that does not answer may take to end at
+// once: a clean end would only spare it the crash recovery.
 const hangPatience = 2 * time.Second
 
 // killPatience is how long a killed server may take to end. One that hangs in
@@ -132,8 +132,8 @@ const killPatience = 10 * time.Second
 // nothing, and clients wait.
 func (a *Agent) kill(ctx context.Context, i config.Instance) error {
 	a.Log.Warn("PostgreSQL hangs: it is killed if it does not end at once")
-	ladder := postmaster.Ladder{Fast: hangPatience, Immediate: hangPatience}
-	ctx, cancel := context.WithTimeout(ctx, 2*hangPatience+killPatience)
+	ladder := postmaster.Ladder{Immediate: hangPatience}
+	ctx, cancel := context.WithTimeout(ctx, hangPatience+killPatience)
 	defer cancel()
 	return postmaster.Shutdown(ctx, i.PGData, a.Log, ladder)
 }

@@ -117,12 +117,13 @@ func (s *Supervisor) facts() ha.Facts {
 		Receiving:   s.served(),
 		Lagging:     s.lagging,
 	}
-	if s.unserved = firstTime(s.unserved, !f.Receiving); !f.Receiving {
+	if s.unserved = firstTime(s.unserved, s.seen.at, !f.Receiving); !f.Receiving {
 		f.UnservedFor = time.Since(s.unserved)
 	}
-	s.hung = firstTime(s.hung, f.Role == ha.Unknown)
+	s.hung = firstTime(s.hung, s.seen.at, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
-		// What it was cannot be asked, but is on record.
+		// What it was cannot be asked, but is on record. The time in which it was
+		// asked in vain counts.
 		f.WasPrimary, f.HungFor = f.Epoch.Node == s.Instance.Node, time.Since(s.hung)
 	}
 	if !s.stalled.IsZero() {
@@ -138,7 +139,7 @@ func (s *Supervisor) facts() ha.Facts {
 		f.Quorum = s.quorum(f.Required, f.Spared)
 		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), s.proven(f.Required), s.seen.look.Written)
 	}
-	s.diverged = firstTime(s.diverged, s.isDiverged(f))
+	s.diverged = firstTime(s.diverged, s.seen.at, s.isDiverged(f))
 	if !s.diverged.IsZero() && !s.seen.look.Receiver.Streaming() {
 		f.DivergedFor = time.Since(s.diverged)
 	}
@@ -192,13 +193,13 @@ func exists(path string) bool {
 }
 
 // firstTime keeps the time since when a condition holds, zero while it does
-// not.
-func firstTime(since time.Time, holds bool) time.Time {
+// not. It is judged by a look that began at now.
+func firstTime(since, now time.Time, holds bool) time.Time {
 	switch {
 	case !holds:
 		return time.Time{}
 	case since.IsZero():
-		return time.Now()
+		return now
 	}
 	return since
 }

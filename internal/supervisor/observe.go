@@ -57,7 +57,7 @@ func (s *Supervisor) observe(ctx context.Context) {
 		s.changed = seen.at
 	}
 	stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
-	s.stalled = firstTime(s.stalled, stalls)
+	s.stalled = firstTime(s.stalled, seen.at, stalls)
 	s.stream.note(seen)
 	seen.replays = seen.look.Replayed > before.look.Replayed
 	if seen.look.Synchronous != before.look.Synchronous {

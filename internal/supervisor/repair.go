@@ -31,7 +31,7 @@ func (s *Supervisor) outage(f ha.Facts) ha.Outage {
 	if s.receives() && now.Sub(s.stream.since) > ha.RepairMemory {
 		s.forgetRepairs()
 	}
-	s.dry = firstTime(s.dry, s.seen.role == ha.Standby && f.Epoch.Node != s.Instance.Node && !s.receives() && !s.seen.replays &&
+	s.dry = firstTime(s.dry, s.seen.at, s.seen.role == ha.Standby && f.Epoch.Node != s.Instance.Node && !s.receives() && !s.seen.replays &&
 		now.Sub(s.awaited) < drySpell && primaryServes(f))
 	o := ha.Outage{
 		Reached: max(look.Received, look.Replayed), Archive: look.Archive,

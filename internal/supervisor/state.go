@@ -65,7 +65,7 @@ func (s *Supervisor) state() control.State {
 	st.Yielding = !s.yielded.IsZero() && time.Since(s.yielded) < ha.DemotionPatience
 	st.Stalled = !s.stalled.IsZero() && time.Since(s.stalled) > stallWarning
 	st.Warnings = s.warnings(st)
-	s.warned = firstTime(s.warned, len(st.Warnings) > 0)
+	s.warned = firstTime(s.warned, s.seen.at, len(st.Warnings) > 0)
 	st.WarnedSince = s.warned
 	return st
 }

@@ -20,8 +20,8 @@ func BackendKilled(c *cluster.Cluster) Event {
 
 // DatabaseHung is a server whose every process stands still: it answers nothing and ends nothing.
 func DatabaseHung(c *cluster.Cluster) Event {
-	// Half of the monitor's timeout, 60 s, passes before a server that does not answer is given up.
-	return takeover(c, "database hung", 60*time.Second, "every process of PostgreSQL on the primary's host is stopped (SIGSTOP)",
+	// Ten seconds pass before a server that does not answer is given up, and some before it is proven dead.
+	return takeover(c, "database hung", 30*time.Second, "every process of PostgreSQL on the primary's host is stopped (SIGSTOP)",
 		inHost("pkill", "-STOP", "--exact", "postgres"))
 }
 
