@@ -95,7 +95,7 @@ func faults() []story {
 		event.BackendKilled, event.DatabaseHung, event.MainProcessKilled, event.ContainerRemoved, event.StandbyKilled,
 		event.SupervisorHung, event.BusRestarted, event.ConnectionsExhausted,
 		with(lab.Both, event.ReplicationCut), with(lab.In, event.ReplicationCut), with(lab.Out, event.ReplicationCut),
-		with(lab.Both, event.MembershipCut), with(lab.In, event.MembershipCut), with(lab.Out, event.MembershipCut), event.HostCut,
+		with(lab.Both, event.MembershipCut), with(lab.In, event.MembershipCut), with(lab.Out, event.MembershipCut), event.PrimaryPreferred, event.HostCut,
 		event.StandbyPoweredOff, event.StandbyRebooted, whether(true, event.BothPoweredOff), whether(false, event.BothPoweredOff),
 		event.ClusterRestarted, whether(true, event.PacemakerKilled), whether(false, event.PacemakerKilled),
 		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.KilledDuringProbe, event.KilledDuringProbeAlone, event.PromotionKilled,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"pgtwin/test/lab"
 )
@@ -173,6 +174,14 @@ func (c *Cluster) Standby(ctx context.Context, h *lab.Host, on bool) error {
 // Maintenance makes Pacemaker only watch, or takes that back.
 func (c *Cluster) Maintenance(ctx context.Context, on bool) error {
 	return c.crm(ctx, "crm_attribute", "--type=crm_config", "--name=maintenance-mode", fmt.Sprintf("--update=%t", on))
+}
+
+// PreferPrimary lets the primary's host win when hosts shoot each other: fencing the one with the higher priority is delayed,
+// and a promoted instance has more than another.
+func (c *Cluster) PreferPrimary(ctx context.Context, delay time.Duration) error {
+	return errors.Join(
+		c.crm(ctx, "crm_resource", "--resource", Clone, "--meta", "--set-parameter", "priority", "--parameter-value", "10"),
+		c.crm(ctx, "crm_attribute", "--type=crm_config", "--name=priority-fencing-delay", fmt.Sprintf("--update=%dms", delay.Milliseconds())))
 }
 
 // AwaitMembers returns when every host is a member of the cluster.

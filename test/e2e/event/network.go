@@ -65,6 +65,31 @@ func HostCut(c *cluster.Cluster) Event {
 	return split(c, "primary's host cut off", func(ctx context.Context, h *lab.Host) error { return h.Cut(ctx, lab.Both) })
 }
 
+// PrimaryPreferred is a split that the primary's host survives, because the fencing of it is delayed.
+func PrimaryPreferred(c *cluster.Cluster) Event {
+	var hit *lab.Host
+	var server int
+	return Event{Name: "cluster link cut, primary preferred", Limit: 10 * time.Second, Steps: []Step{
+		{Text: "fencing the primary's host is delayed", Do: func(ctx context.Context) error { return c.PreferPrimary(ctx, 3*time.Second) }},
+		{Text: "the hosts lose sight of each other", Do: onPrimary(c, &hit, func(ctx context.Context, h *lab.Host) (err error) {
+			if server, err = cluster.Postmaster(ctx, h); err != nil {
+				return err
+			}
+			return h.Cut(ctx, lab.Both, lab.Membership())
+		})},
+		{Text: "the standby's host is fenced", Do: func(ctx context.Context) error { return c.AwaitOff(ctx, c.Other(hit)) }},
+		{Text: "writes go on, on the same primary", Do: func(ctx context.Context) error {
+			return errors.Join(hit.Heal(ctx), samePrimary(ctx, c, hit, server))
+		}},
+		{Text: "the fenced host boots", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.Other(hit).Boot(ctx) }},
+		{Text: "it is back as a streaming standby, in sync", Calm: 2 * time.Second, Do: func(ctx context.Context) error {
+			return c.AwaitStandby(ctx, c.Other(hit))
+		}},
+		{Text: "who wins is left open again", Calm: 2 * time.Second, Do: func(ctx context.Context) error { return c.PreferPrimary(ctx, 0) }},
+		{Text: "nothing is left to repair", Calm: 2 * time.Second, Do: c.AwaitCalm},
+	}}
+}
+
 // split is an event after which one of the hosts, it is not known which, has been fenced.
 func split(c *cluster.Cluster, name string, do blow) Event {
 	var hit, lost *lab.Host
