@@ -279,7 +279,9 @@ func (s *scene) collect() {
 	if err != nil {
 		s.Log(err)
 	}
-	list(s.T, "what happened (seconds, host):\n"+story)
+	if story != "" {
+		list(s.T, "what happened (seconds, host):\n"+story)
+	}
 	s.Log("the evidence is in " + dir)
 }
 
