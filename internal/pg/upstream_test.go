@@ -92,9 +92,12 @@ func TestSlotsOfAStandby(t *testing.T) {
 	a.follow(b)
 	a.settings.Slot = "a"
 	streaming(t, cb, a.start())
-	if s := cb.lookNow(t).Slots; !slices.ContainsFunc(s, func(s ha.Slot) bool { return s.Name == "a" && s.Active && !s.Lost }) {
-		t.Errorf("slots %+v", s)
-	}
+	eventually(t, "the slot to be used", func() error {
+		if s := cb.lookNow(t).Slots; !slices.ContainsFunc(s, func(s ha.Slot) bool { return s.Name == "a" && s.Active && !s.Lost }) {
+			return fmt.Errorf("slots %+v", s)
+		}
+		return nil
+	})
 }
 
 func TestWhetherWALMayComeFromAnArchive(t *testing.T) {
@@ -120,18 +123,27 @@ func TestAStandbyWhoseWALIsGoneAsksInVain(t *testing.T) {
 	b, cb := standbyOf(a, ca, "b")
 	streaming(t, ca, cb)
 	b.stop()
+	left := ca.lookNow(t).Written
 	a.settings.WALKeepSize, a.settings.MaxSlotWALKeepSize = 1, 1
 	a.configure()
 	must(t, ca.Reload(t.Context()))
 	for range 8 {
 		ca.must(t, "SELECT pg_logical_emit_message(false, '', 'x'), pg_switch_wal()")
 	}
-	must(t, ca.Checkpoint(t.Context()))
+	upstream := a.remote()
+	upstream.Database = "postgres"
+	eventually(t, "the removal of old WAL", func() error { // the checkpointer may not have loaded the settings at once
+		must(t, ca.Checkpoint(t.Context()))
+		primary, err := AskPrimary(t.Context(), upstream)
+		must(t, err)
+		if primary.Oldest <= left {
+			return fmt.Errorf("the primary has WAL from %s, the standby up to %s", primary.Oldest, left)
+		}
+		return nil
+	})
 	must(t, ca.ReplaceSlot(t.Context(), "b"))
 
 	cb = b.start()
-	upstream := a.remote()
-	upstream.Database = "postgres"
 	eventually(t, "the standby's questions", func() error {
 		look, slots := cb.lookNow(t), ca.lookNow(t).Slots
 		primary, err := AskPrimary(t.Context(), upstream)
