@@ -241,6 +241,22 @@ func TestStateOfAStandby(t *testing.T) {
 	}
 }
 
+// From the order on, a monitor that said "promoted" would have Pacemaker demote again.
+func TestYieldingEndsWithTheOrderToDemote(t *testing.T) {
+	s := supervising(ha.Down, "h2")
+	s.yielded = time.Now()
+	for intent, want := range map[control.Intent]bool{control.IntentRun: true, control.IntentDemote: false, control.IntentStop: false} {
+		s.seen.intent = intent
+		if got := s.state().Yielding; got != want {
+			t.Errorf("%s: %v", intent, got)
+		}
+	}
+	s.seen.intent, s.yielded = control.IntentRun, time.Now().Add(-ha.DemotionPatience)
+	if s.state().Yielding {
+		t.Error("yields for longer than it stands back")
+	}
+}
+
 func TestSentence(t *testing.T) {
 	standbys := []control.Standby{{Node: "h3", State: "catchup", Sync: "async", LagBytes: 20 << 20}, {Node: "h2", State: "streaming", Sync: "sync"}}
 	for want, st := range map[string]control.State{

@@ -62,7 +62,8 @@ func (s *Supervisor) state() control.State {
 	case ha.Primary:
 		st.Standbys = s.standbys()
 	}
-	st.Yielding = !s.yielded.IsZero() && time.Since(s.yielded) < ha.DemotionPatience
+	// Pacemaker takes one that yields for promoted: it has to end with the order to demote.
+	st.Yielding = seen.intent == control.IntentRun && !s.yielded.IsZero() && time.Since(s.yielded) < ha.DemotionPatience
 	st.Stalled = !s.stalled.IsZero() && time.Since(s.stalled) > stallWarning
 	st.Warnings = s.warnings(st)
 	s.warned = firstTime(s.warned, s.seen.at, len(st.Warnings) > 0)

@@ -4,5 +4,6 @@
 //	go test -tags "$TAGS,lab" -count 1 -timeout 60m -v ./test/e2e/
 //	go test -tags "$TAGS,lab" -run 'TestScenarios/containers/switchover' ./test/e2e/
 //
-// What a failed scenario leaves behind for its explanation is in the directory evidence.
+// What a failed scenario leaves behind for its explanation is in the directory evidence; `make e2e` ends
+// with a list of what failed and, in short, what the hosts did meanwhile.
 package e2e
