@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,12 +143,14 @@ func TestOrphansOfADeadPostmasterAreNotNothing(t *testing.T) {
 // freezeChildren stops all children of a server, so that they do not notice the postmaster's death.
 func (s *server) freezeChildren(postmaster *Process) []Process {
 	s.t.Helper()
-	servers, err := Servers(s.data)
-	must(s.t, err)
-	children := slices.DeleteFunc(servers, func(p Process) bool { return p.PID == postmaster.PID })
-	if len(children) == 0 {
-		s.t.Fatal("the server has no children")
-	}
+	var children []Process
+	s.await(func() bool { // of the launcher, the last; one that has just been forked has no title of its own yet
+		servers, err := Servers(s.data)
+		must(s.t, err)
+		children = slices.DeleteFunc(servers, func(p Process) bool { return p.PID == postmaster.PID })
+		return slices.ContainsFunc(children, func(p Process) bool { return strings.Contains(p.title, "logical replication launcher") }) &&
+			!slices.ContainsFunc(children, func(p Process) bool { return !strings.HasPrefix(p.title, "postgres: ") })
+	})
 	for _, p := range children {
 		must(s.t, p.Signal(unix.SIGSTOP))
 	}
