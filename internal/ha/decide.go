@@ -11,6 +11,7 @@ type Facts struct {
 	Candidate // this node, as if it were to be promoted
 
 	Mode        Mode
+	Blind       bool          // the role is known, what else PostgreSQL would say is of an earlier look
 	SyncTimeout time.Duration // how long commits wait for a standby that is lost but not down
 	MaxLag      int64         // rep_mode=async: bytes a promotable standby may be behind; < 0: no limit
 	Waiting     bool          // the activation waits to be chosen or for another host

@@ -16,7 +16,8 @@ type Candidate struct {
 	Spare   int   // how many of those recorded as complete may lack a commit, see quorum.go
 
 	Role     Role
-	Unsound  bool // a rewind or clone of the data directory was not finished
+	Held     string // standby: why its replay stands still, where a promotion would not lift that; "": it does not
+	Unsound  bool   // a rewind or clone of the data directory was not finished
 	System   uint64
 	History  History // of the timeline that this server is on
 	Replayed LSN     // how far this server has replayed

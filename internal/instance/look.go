@@ -186,6 +186,7 @@ func Upstream(i config.Instance, c pg.Credential, node string) pg.Target {
 	return pg.Target{
 		Host:            Address(i, node),
 		Port:            i.Port,
+		Major:           majorOf(i),
 		User:            c.User,
 		Database:        "postgres",
 		PassFile:        config.PassFileCopy(i.Name),

@@ -230,8 +230,18 @@ func (a *Activation) answers(ctx context.Context) error {
 
 // Local is the connection to this host's own server, over its socket as root.
 func Local(i config.Instance) pg.Target {
-	return pg.Target{Host: i.SocketDir, Port: i.Port, User: i.User, Database: "postgres",
+	return pg.Target{Host: i.SocketDir, Port: i.Port, Major: majorOf(i), User: i.User, Database: "postgres",
 		ApplicationName: "pgtwin", ConnectTimeout: 2 * time.Second}
+}
+
+// majorOf is the major version of the data here, which every host of a replicated database has; 0 where
+// there are none yet.
+func majorOf(i config.Instance) int {
+	major, err := pg.MajorVersion(i.PGData)
+	if err != nil {
+		return 0
+	}
+	return major
 }
 
 // handOver makes PostgreSQL's process, or the one that waits for it, the unit's

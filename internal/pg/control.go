@@ -46,7 +46,9 @@ type Control struct {
 	Timeline            ha.Timeline // of that checkpoint; behind the WAL until the next one
 	MinRecovery         ha.LSN      // a standby is consistent from here on; 0 on a primary
 	MinRecoveryTimeline ha.Timeline // 0 on a primary
+	WALLevel            WALLevel    // with which the latest WAL was written
 	WALLogHints         bool
+	Required            HotStandby // what a hot standby's settings must not be below
 	Checksums           bool
 	SegmentSize         int64 // bytes of a WAL segment
 }
@@ -57,6 +59,27 @@ func (c Control) Reached() ha.Timeline { return max(c.Timeline, c.MinRecoveryTim
 // CleanlyStopped says whether the last server shut down properly, as a primary or a standby.
 func (c Control) CleanlyStopped() bool {
 	return c.State == ShutDown || c.State == ShutDownInRecovery
+}
+
+// WALLevel is wal_level as the control file stores it (WalLevel of xlog.h).
+type WALLevel uint32
+
+// The levels.
+const (
+	WALMinimal WALLevel = iota
+	WALReplica
+	WALLogical
+)
+
+// HotStandby are the settings that a hot standby compares with those of the primary whose WAL it
+// replays (manual, "Hot Standby: Administrator's Overview"). With a lower one it pauses its replay, or
+// does not start. 0 is a value like any other.
+type HotStandby struct {
+	MaxConnections          int
+	MaxWorkerProcesses      int
+	MaxWALSenders           int
+	MaxPreparedTransactions int
+	MaxLocksPerTransaction  int
 }
 
 // Offsets of the fields of ControlFileData (pg_control.h). They are the same in 1300 (PostgreSQL 13
@@ -70,7 +93,9 @@ const (
 	atTimeline            = 48
 	atMinRecovery         = 136
 	atMinRecoveryTimeline = 144
+	atWALLevel            = 172
 	atWALLogHints         = 176
+	atHotStandby          = 180 // five settings, in the order of HotStandby
 	atSegmentSize         = 228
 	atChecksums           = 252
 	controlEnd            = 296 // after the checksum
@@ -133,8 +158,16 @@ func parseControl(content []byte) (Control, error) {
 		Timeline:            ha.Timeline(order.Uint32(content[atTimeline:])),
 		MinRecovery:         ha.LSN(order.Uint64(content[atMinRecovery:])),
 		MinRecoveryTimeline: ha.Timeline(order.Uint32(content[atMinRecoveryTimeline:])),
+		WALLevel:            WALLevel(order.Uint32(content[atWALLevel:])),
 		WALLogHints:         content[atWALLogHints] != 0,
+		Required:            parseHotStandby(content[atHotStandby:]),
 		Checksums:           order.Uint32(content[atChecksums:]) != 0,
 		SegmentSize:         int64(order.Uint32(content[atSegmentSize:])),
 	}, nil
+}
+
+func parseHotStandby(content []byte) HotStandby {
+	at := func(n int) int { return int(int32(binary.NativeEndian.Uint32(content[4*n:]))) }
+	return HotStandby{MaxConnections: at(0), MaxWorkerProcesses: at(1), MaxWALSenders: at(2),
+		MaxPreparedTransactions: at(3), MaxLocksPerTransaction: at(4)}
 }

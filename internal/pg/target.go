@@ -11,6 +11,7 @@ import (
 type Target struct {
 	Host             string // directory of the unix socket, or an address
 	Port             int
+	Major            int // PostgreSQL's major version; 0: not known, then settings that only newer versions have are not sent
 	User             string
 	Database         string // "" for connections that replicate
 	PassFile         string // "" for none; ~/.pgpass is never read

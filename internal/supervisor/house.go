@@ -3,57 +3,109 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
+	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
 	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
 )
 
-// housePeriod is how often what a primary owes its peers is looked after.
+// housePeriod is how often what a primary owes its peers, and what an administrator should know of
+// this server, is looked after.
 const housePeriod = 10 * time.Second
 
-// keepHouse does what needs no decision: a primary has the replication role and
-// a checkpoint on its own timeline.
-func (s *Supervisor) keepHouse(ctx context.Context) {
-	if time.Since(s.houseAt) < housePeriod || s.conn == nil {
-		return
-	}
-	s.houseAt = time.Now()
-	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
-	defer cancel()
-	if s.seen.role != ha.Primary || s.view.Epoch.Node != s.Instance.Node {
-		return
-	}
-	err := errors.Join(s.conn.EnsureReplicationRole(ctx, s.credential.User, s.credential.Password), s.ensureCheckpoint(ctx), s.askWish(ctx))
-	if err != nil {
-		s.Log.Warn("cannot complete the set-up", "error", err)
-	}
+// survey is what one round of housekeeping has found out.
+type survey struct {
+	asked  bool     // the administrator's synchronous_standby_names was read, and is
+	wish   string   // this
+	advice []string // for the administrator, the most serious first
 }
 
-// ensureCheckpoint writes the first checkpoint of a new timeline, before which
-// pg_rewind would find nothing to do. It can take long, so it has a connection
-// and a goroutine of its own.
-func (s *Supervisor) ensureCheckpoint(ctx context.Context) error {
-	c, err := pg.ReadControl(s.Instance.PGData)
-	if err != nil || c.Timeline == s.seen.look.Timeline {
-		return err
+// keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
+// its own: what it asks for takes locks on shared catalogs, and the loop must not wait for those.
+func (s *Supervisor) keepHouse() {
+	if s.housing || time.Since(s.houseAt) < housePeriod || s.seen.role != ha.Primary && s.seen.role != ha.Standby {
+		return
 	}
-	target := instance.Local(s.Instance)
-	ctx = context.WithoutCancel(ctx)
+	s.housing, s.houseAt = true, time.Now()
+	h := house{
+		instance: s.Instance, credential: s.credential, log: s.Log, timeline: s.seen.look.Timeline,
+		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
+	}
 	s.background.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, housePeriod)
-		defer cancel()
-		conn, err := pg.Connect(ctx, target)
-		if err == nil {
-			err = errors.Join(conn.Checkpoint(ctx), conn.Close(ctx))
-		}
-		if err != nil {
-			s.Log.Warn("cannot write the first checkpoint of the timeline", "error", err)
+		found := h.keep(s.life)
+		select {
+		case s.surveys <- found:
+		case <-s.life.Done():
 		}
 	})
-	return nil
+}
+
+// house is one round of housekeeping: a snapshot of what it goes by.
+type house struct {
+	instance   config.Instance
+	credential pg.Credential
+	log        *slog.Logger
+	primary    bool // of the recorded epoch
+	timeline   ha.Timeline
+}
+
+// keep looks after everything once. What fails is logged and tried again at the next round.
+func (h house) keep(ctx context.Context) (found survey) {
+	ctx, cancel := context.WithTimeout(ctx, housePeriod)
+	defer cancel()
+	conn, err := pg.Connect(ctx, instance.Local(h.instance))
+	if err != nil {
+		h.log.Debug("no session for the housekeeping", "error", err)
+		return found
+	}
+	defer conn.Close(ctx)
+	if h.primary {
+		err = errors.Join(h.serve(ctx, conn), h.askWish(ctx, conn, &found))
+	}
+	if err != nil {
+		h.log.Warn("cannot complete the set-up", "error", err)
+	}
+	return found
+}
+
+// serve gives the peers what they need of a primary: the replication role, and a checkpoint on its
+// timeline.
+func (h house) serve(ctx context.Context, conn *pg.Conn) error {
+	return errors.Join(conn.EnsureReplicationRole(ctx, h.credential.User, h.credential.Password), h.ensureCheckpoint(ctx, conn))
+}
+
+// ensureCheckpoint writes the first checkpoint of a new timeline, before which pg_rewind would find
+// nothing to do (pg_rewind(1), Notes).
+func (h house) ensureCheckpoint(ctx context.Context, conn *pg.Conn) error {
+	c, err := pg.ReadControl(h.instance.PGData)
+	if err != nil || c.Timeline == h.timeline {
+		return err
+	}
+	return conn.Checkpoint(ctx)
+}
+
+// askWish reads the administrator's synchronous_standby_names by PostgreSQL's own eyes.
+func (h house) askWish(ctx context.Context, conn *pg.Conn, found *survey) (err error) {
+	found.wish, err = conn.AdministratorsSynchronous(ctx)
+	found.asked = err == nil
+	return err
+}
+
+// take makes a survey known to the loop.
+func (s *Supervisor) take(ctx context.Context, found survey) {
+	s.housing, s.advice = false, found.advice
+	if !found.asked {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := s.heedWish(ctx, found.wish); err != nil {
+		s.Log.Warn("the administrator's order of standbys is not in force", "error", err)
+	}
 }
 
 // enforceLimit bounds a checkpoint that is waited for; a large one is begun

@@ -25,11 +25,10 @@ type wish struct {
 	problem string // why it is not followed
 }
 
-// askWish reads the administrator's configuration files, by PostgreSQL's own eyes.
-func (s *Supervisor) askWish(ctx context.Context) error {
-	text, err := s.conn.AdministratorsSynchronous(ctx)
-	if err != nil {
-		return err
+// heedWish follows the administrator's synchronous_standby_names.
+func (s *Supervisor) heedWish(ctx context.Context, text string) error {
+	if s.seen.role != ha.Primary {
+		return nil // the answer is of a primary that this server is not any more
 	}
 	var nodes []string
 	for _, peer := range others(s.view, s.Instance.Node) {

@@ -125,7 +125,7 @@ func startStandby(t *testing.T) (*Supervisor, *memory) {
 	s := &Supervisor{Instance: i, Cluster: m, Log: slog.New(slog.DiscardHandler)}
 	s.credential, s.deaths, s.changed = credential, make(chan postmaster.Process, 1), time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
-	s.life, s.enforcements = ctx, make(chan enforcement)
+	s.life, s.enforcements, s.surveys = ctx, make(chan enforcement), make(chan survey)
 	t.Cleanup(func() { cancel(); s.disconnect(); s.background.Wait() })
 	s.observe(ctx)
 	return s, m

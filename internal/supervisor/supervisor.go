@@ -57,6 +57,7 @@ type Supervisor struct {
 	enforcements chan enforcement
 	copies       chan []string
 	inquiries    chan inquiry
+	surveys      chan survey
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -92,6 +93,8 @@ type Supervisor struct {
 	follows    string    // node in primary_conninfo
 	loaded     time.Time // the configuration, when the access rules were copied last
 	houseAt    time.Time
+	housing    bool     // a round of housekeeping is under way
+	advice     []string // what the last one found out for the administrator
 	slotsDue   time.Time
 	logicalDue time.Time
 	stream     stream
@@ -151,6 +154,7 @@ func (s *Supervisor) begin() (err error) {
 	s.enforcements = make(chan enforcement)
 	s.copies = make(chan []string)
 	s.inquiries = make(chan inquiry)
+	s.surveys = make(chan survey)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -189,6 +193,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			s.tending = false
 		case s.inquiry = <-s.inquiries:
 			s.inquiring = false
+		case found := <-s.surveys:
+			s.take(ctx, found)
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -234,7 +240,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 		s.enforce()
 		s.keepSlots(ctx)
 		s.keepLogical(ctx)
-		s.keepHouse(ctx)
+		s.keepHouse()
 		s.tendCopies()
 	}
 	if failed {
