@@ -122,7 +122,9 @@ func (c *Cluster) Configure(ctx context.Context) error {
 }
 
 // Secrets are the passwords of the cluster and its clients, which must be nowhere to be read.
-func (c *Cluster) Secrets() []string { return append([]string{c.secret, c.login.Password}, c.former...) }
+func (c *Cluster) Secrets() []string {
+	return append([]string{c.secret, c.login.Password}, c.former...)
+}
 
 // NewSecret draws another password for the replication role. It is in no file and in no database yet.
 func (c *Cluster) NewSecret() {
