@@ -36,7 +36,7 @@ func (c *Conn) Promote(ctx context.Context) error {
 
 func (c *Conn) inRecovery(ctx context.Context) (standby bool, err error) {
 	if err = c.session.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
-		err = fmt.Errorf("cannot ask %s for its role: %w", c.target, err)
+		err = fmt.Errorf("cannot ask %s for its role: %w", c.target, brief(err))
 	}
 	return standby, err
 }
@@ -47,7 +47,7 @@ func (c *Conn) Checkpoint(ctx context.Context) error {
 	// Two statements in one message are one transaction, to which SET LOCAL is confined.
 	_, err := c.session.PgConn().Exec(ctx, "SET LOCAL statement_timeout = 0; CHECKPOINT").ReadAll()
 	if err != nil {
-		return fmt.Errorf("cannot checkpoint on %s: %w", c.target, err)
+		return fmt.Errorf("cannot checkpoint on %s: %w", c.target, brief(err))
 	}
 	return nil
 }
