@@ -33,6 +33,7 @@ func (s *Supervisor) keepHouse() {
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
 		instance: s.Instance, credential: s.credential, log: s.Log, timeline: s.seen.look.Timeline,
+		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
 	}
 	s.background.Go(func() {
@@ -51,6 +52,8 @@ type house struct {
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
 	timeline   ha.Timeline
+	pending    []string // settings that wait for a restart
+	members    int      // of the cluster
 }
 
 // keep looks after everything once. What fails is logged and tried again at the next round.
@@ -66,6 +69,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 	if h.primary {
 		err = errors.Join(h.serve(ctx, conn), h.askWish(ctx, conn, &found))
 	}
+	err = errors.Join(err, h.adviseSettings(ctx, conn, &found))
 	if err != nil {
 		h.log.Warn("cannot complete the set-up", "error", err)
 	}
