@@ -51,6 +51,7 @@ type Activation struct {
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
 	shortage   shortage
+	fellBack   bool // PostgreSQL did not start with the administrator's files as they are
 }
 
 // New prepares an activation of i; nothing is touched yet.
