@@ -81,6 +81,10 @@ func (a *Activation) settleFiles() error {
 			delete(standIns, kind)
 		}
 	}
+	conf := pg.ReadConfFiles(a.Instance.PGData).Refused(a.Instance.PGData)
+	if _, on := standIns[pg.Conf]; conf != "" && !on && pg.HasAccepted(config.ConfDir(name), pg.Conf) {
+		standIns[pg.Conf] = StandIn{Why: conf}
+	}
 	if a.identChanged() {
 		standIns[pg.Ident] = StandIn{Why: "it has changed, and PostgreSQL has not read it yet"}
 	}
@@ -88,6 +92,15 @@ func (a *Activation) settleFiles() error {
 		a.Log.Warn(sentence)
 	}
 	return WriteStandIns(name, standIns)
+}
+
+// explain adds what is wrong with the configuration files to the failure of a start.
+func (a *Activation) explain(failure error) error {
+	files := pg.ReadConfFiles(a.Instance.PGData)
+	if !errors.Is(failure, errEnded) || len(files.Problems) == 0 {
+		return failure
+	}
+	return fmt.Errorf("PostgreSQL does not start with its configuration: %s: correct the file: %w", files.Problems[0], failure)
 }
 
 // identChanged says whether pg_ident.conf is another than the one that was accepted.
@@ -98,6 +111,24 @@ func (a *Activation) identChanged() bool {
 	}
 	same, err := pg.IsAccepted(dir, a.Instance.PGData, pg.Ident)
 	return err != nil || !same
+}
+
+// giveBack takes back what fallBack has done when PostgreSQL did not start with the copies either: then
+// the files are not the reason.
+func (a *Activation) giveBack(failure error) error {
+	if !errors.Is(failure, errEnded) {
+		return failure
+	}
+	standIns, err := ReadStandIns(a.Instance.Name)
+	if err != nil {
+		return errors.Join(failure, err)
+	}
+	for _, kind := range standIns.Kinds() {
+		if !slices.Contains(a.tried, kind) {
+			delete(standIns, kind)
+		}
+	}
+	return errors.Join(failure, WriteStandIns(a.Instance.Name, standIns))
 }
 
 // fallBack lets the copies stand in with which PostgreSQL has run before, once, when it did not start
@@ -119,13 +150,21 @@ func (a *Activation) fallBack(why error) bool {
 			standIns[kind] = StandIn{Why: "PostgreSQL did not start with it"}
 		}
 	}
+	auto, err := pg.ReplaceAuto(dir, a.Instance.PGData, a.owner.uid, a.owner.gid)
+	if err != nil {
+		a.Log.Warn(err.Error())
+	}
+	if auto {
+		a.Log.Error("brought back the last good postgresql.auto.conf, in case it is the reason: the other one is " + pg.BrokenAuto(a.Instance.PGData))
+	}
 	if len(standIns) == len(tried) {
-		return false
+		return auto
 	}
 	if err := WriteStandIns(a.Instance.Name, standIns); err != nil {
 		a.Log.Error(err.Error())
 		return false
 	}
+	a.tried = tried
 	a.Log.Error("PostgreSQL did not start: starting it with the last good copies of the configuration files that have changed",
 		"files", standIns.Kinds(), "error", why)
 	return true

@@ -53,9 +53,9 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	}
 	if err := a.awaitReady(ctx, started); err != nil {
 		if err = errors.Join(err, a.abandon(ctx)); a.fallBack(err) {
-			return a.start(ctx, arrival)
+			return a.giveBack(a.start(ctx, arrival))
 		}
-		return err
+		return a.explain(err)
 	}
 	a.nameLost(ctx)
 	a.noteRejoin(arrival)

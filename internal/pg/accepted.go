@@ -26,9 +26,11 @@ const (
 	Conf  Kind = "postgresql.conf"
 	HBA   Kind = "pg_hba.conf"
 	Ident Kind = "pg_ident.conf"
+	// Auto is PostgreSQL's own, which it always reads in the data directory: no copy can stand in for it.
+	Auto Kind = autoConf
 )
 
-// Kinds are all of them.
+// Kinds are those for which a copy can stand in.
 func Kinds() []Kind { return []Kind{Conf, HBA, Ident} }
 
 // AcceptedFile is the copy of a kind of file as PostgreSQL last read it without an error.
@@ -43,7 +45,7 @@ func HasAccepted(dir string, kind Kind) bool {
 // Prints are the FilePrint of each kind.
 func Prints(pgdata string) map[Kind]string {
 	prints := map[Kind]string{}
-	for _, kind := range Kinds() {
+	for _, kind := range append(Kinds(), Auto) {
 		prints[kind] = FilePrint(pgdata, kind)
 	}
 	return prints
@@ -54,20 +56,31 @@ func Prints(pgdata string) map[Kind]string {
 // in for and what is not there is left for another time.
 func Accept(dir string, s Settings, state FileState, prints map[Kind]string, uid, gid uint32) error {
 	var wrong []error
-	for _, kind := range Kinds() {
+	for _, kind := range append(Kinds(), Auto) {
 		path := filepath.Join(s.PGData, string(kind))
 		_, missing := os.Lstat(path)
+		if (kind == Conf || kind == Auto) && len(state.Conf)+len(state.Auto) > 0 {
+			continue // with an error in one of them PostgreSQL has looked at the values of none
+		}
+		if kind == Auto && state.Pending {
+			continue // nobody knows yet whether PostgreSQL starts with it
+		}
 		if missing != nil || len(state.Problems(kind)) > 0 || slices.Contains(s.Accepted, kind) || !upToDate(dir, s, kind) {
 			continue
 		}
 		var text, print = "", prints[kind]
 		var err error
-		if kind == Conf {
+		switch kind {
+		case Auto:
+			var content []byte
+			content, err = readBounded(path)
+			text = string(content)
+		case Conf:
 			text, err = acceptedSettings(dir, state.Settings)
-			if slices.ContainsFunc(state.Settings, func(s FileSetting) bool { return s.Pending }) {
+			if state.Pending {
 				print = "" // it may be that PostgreSQL does not start with it
 			}
-		} else {
+		default:
 			text, err = flatten(path, s.Major, 0)
 		}
 		if err != nil {
@@ -86,7 +99,7 @@ func Accept(dir string, s Settings, state FileState, prints map[Kind]string, uid
 // upToDate says whether PostgreSQL reads the administrator's file as it is now: before 16 it reads a
 // copy of pg_hba.conf and pg_ident.conf.
 func upToDate(dir string, s Settings, kind Kind) bool {
-	if kind == Conf || s.Major >= includesVersion {
+	if kind == Conf || kind == Auto || s.Major >= includesVersion {
 		return true
 	}
 	render := map[Kind]func(Settings) (string, error){HBA: hbaConf, Ident: identConf}[kind]
@@ -103,6 +116,8 @@ func (f FileState) Problems(kind Kind) []FileProblem {
 	switch kind {
 	case Conf:
 		return f.Conf
+	case Auto:
+		return f.Auto
 	case HBA:
 		return f.HBA
 	case Ident:
@@ -297,4 +312,39 @@ func IsAccepted(dir, pgdata string, kind Kind) (bool, error) {
 func notePrint(dir string, kind Kind, print string, uid, gid uint32) error {
 	_, err := replaceIfChanged(AcceptedFile(dir, kind)+".print", []byte(print), 0o640, uid, gid)
 	return err
+}
+
+// Refused is the first problem of postgresql.conf and what it includes, "" without one.
+func (f ConfFiles) Refused(pgdata string) string {
+	for _, p := range f.Problems {
+		if p.File != filepath.Join(pgdata, autoConf) {
+			return p.String()
+		}
+	}
+	return ""
+}
+
+// BrokenAuto is where ReplaceAuto leaves the file that PostgreSQL cannot read.
+func BrokenAuto(pgdata string) string { return filepath.Join(pgdata, autoConf+".broken") }
+
+// ReplaceAuto puts the last good copy of postgresql.auto.conf in its place. PostgreSQL always reads this
+// file, and writes it itself; one that it cannot read keeps every setting of ours out of force. It says
+// whether there was a copy that differs.
+func ReplaceAuto(dir, pgdata string, uid, gid uint32) (bool, error) {
+	path := filepath.Join(pgdata, autoConf)
+	good, err := readBounded(AcceptedFile(dir, Auto))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	broken, err := readBounded(path)
+	if err != nil || bytes.Equal(good, broken) {
+		return false, err
+	}
+	if err := replaceFile(BrokenAuto(pgdata), broken, 0o600, uid, gid); err != nil {
+		return false, err
+	}
+	return true, replaceFile(path, good, 0o600, uid, gid)
 }

@@ -37,6 +37,7 @@ type FileSetting struct {
 // (manual, "pg_file_settings", "pg_hba_file_rules", "pg_ident_file_mappings").
 type FileState struct {
 	Settings []FileSetting // of the administrator's files without postgresql.auto.conf, in their order
+	Pending  bool          // one of them, or of postgresql.auto.conf, is in force only after a restart
 	Conf     []FileProblem // of postgresql.conf and what it includes
 	Auto     []FileProblem // of postgresql.auto.conf, which only ALTER SYSTEM and restores write
 	HBA      []FileProblem
@@ -103,6 +104,7 @@ func (c *Conn) readSettings(ctx context.Context, s Settings, state *FileState) e
 			// Of ours it includes the administrator's, which cannot be opened.
 			row.File, row.Line = filepath.Join(s.PGData, "postgresql.conf"), 0
 		}
+		state.Pending = state.Pending || awaits && !s.own(row.File)
 		switch {
 		case s.own(row.File):
 		case row.Error != "" && !(awaits && row.Error == notApplied):

@@ -145,6 +145,9 @@ func (s *Supervisor) tryFile(ctx context.Context, kind pg.Kind) error {
 	if err != nil {
 		return errors.Join(err, s.restore(kind, in, on))
 	}
+	if kind == pg.Conf && len(state.Conf) == 0 && len(state.Auto) > 0 {
+		return s.restore(kind, in, on) // no value has been looked at because of the other file
+	}
 	if why := refusal(state, kind, on && in.Print == ""); why != "" {
 		now := instance.StandIn{Why: why, Print: print}
 		if !on {
@@ -273,14 +276,38 @@ func (s *Supervisor) insist(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problem := blocking(append(state.Conf, state.Auto...))
-	if problem == nil {
-		return s.sayUnheeded("PostgreSQL has not read its configuration yet")
+	if problem := blocking(state.Auto); problem != nil {
+		if err := s.replaceAuto(ctx, problem.String()); err != nil {
+			return err
+		}
 	}
-	if problem2 := blocking(state.Conf); problem2 != nil && pg.HasAccepted(settings.ConfDir, pg.Conf) {
-		return s.standIn(ctx, pg.Conf, instance.StandIn{Why: problem2.String(), Print: prints[pg.Conf]})
+	problem := blocking(state.Conf)
+	if problem != nil && pg.HasAccepted(settings.ConfDir, pg.Conf) {
+		return s.standIn(ctx, pg.Conf, instance.StandIn{Why: problem.String(), Print: prints[pg.Conf]})
 	}
-	return s.sayUnheeded(problem.String())
+	if problem != nil {
+		return s.sayUnheeded(problem.String())
+	}
+	return s.sayUnheeded("PostgreSQL has not read its configuration yet")
+}
+
+// replaceAuto brings the last good postgresql.auto.conf back while commits wait for what the broken one
+// keeps out of force.
+func (s *Supervisor) replaceAuto(ctx context.Context, why string) error {
+	uid, gid, err := pg.Owner(s.Instance.PGData)
+	if err != nil {
+		return err
+	}
+	replaced, err := pg.ReplaceAuto(config.ConfDir(s.Instance.Name), s.Instance.PGData, uid, gid)
+	if err != nil {
+		return err
+	}
+	if !replaced {
+		return s.sayUnheeded(why)
+	}
+	s.Log.Error(fmt.Sprintf("brought back the last good postgresql.auto.conf; the one that PostgreSQL could not read is %s: %s",
+		pg.BrokenAuto(s.Instance.PGData), why))
+	return s.conn.Reload(ctx)
 }
 
 // sayUnheeded says once why commits go on to wait as before.
