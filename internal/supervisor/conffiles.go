@@ -276,12 +276,11 @@ func (s *Supervisor) insist(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if problem := blocking(state.Auto); problem != nil {
-		if err := s.replaceAuto(ctx, problem.String()); err != nil {
-			return err
-		}
+	problem := blocking(state.Auto)
+	if problem != nil {
+		return s.replaceAuto(ctx, problem.String())
 	}
-	problem := blocking(state.Conf)
+	problem = blocking(state.Conf)
 	if problem != nil && pg.HasAccepted(settings.ConfDir, pg.Conf) {
 		return s.standIn(ctx, pg.Conf, instance.StandIn{Why: problem.String(), Print: prints[pg.Conf]})
 	}
