@@ -69,6 +69,13 @@ func HBAConf(name string) string { return filepath.Join(ConfDir(name), "pg_hba.c
 // IdentConf is PostgreSQL's ident_file.
 func IdentConf(name string) string { return filepath.Join(ConfDir(name), "pg_ident.conf") }
 
+// StandInFile holds instance.StandIns as JSON: for which of the administrator's configuration files the
+// copies stand in that PostgreSQL last read without an error.
+func StandInFile(name string) string { return filepath.Join(StateDir(name), "stand-ins.json") }
+
+// ReachFile holds instance.Reach as JSON: the addresses of the hosts of a database, as last resolved.
+func ReachFile(name string) string { return filepath.Join(StateDir(name), "reach.json") }
+
 // MarkerFile exists while a rewind or a clone has begun and is not complete: the
 // data directory must not be started.
 func MarkerFile(name string) string { return filepath.Join(StateDir(name), "half-done") }

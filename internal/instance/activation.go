@@ -51,7 +51,9 @@ type Activation struct {
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
 	shortage   shortage
-	members    int // of the cluster, as last read
+	members    int       // of the cluster, as last read
+	fellBack   bool      // PostgreSQL did not start with the administrator's files as they are
+	tried      []pg.Kind // copies that stood in for files before that
 }
 
 // New prepares an activation of i; nothing is touched yet.

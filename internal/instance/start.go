@@ -19,7 +19,10 @@ import (
 	"pgtwin/internal/units"
 )
 
-var errNotYet = errors.New("PostgreSQL does not take connections yet")
+var (
+	errNotYet = errors.New("PostgreSQL does not take connections yet")
+	errEnded  = errors.New("PostgreSQL ended while starting")
+)
 
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
@@ -39,8 +42,11 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 		return err
 	}
 	started, err := a.launch(ctx, arrival)
+	if err != nil && a.fallBack(err) {
+		return a.giveBack(a.start(ctx, arrival))
+	}
 	if err != nil {
-		return err
+		return a.explain(err)
 	}
 	a.nameLost(ctx)
 	a.noteRejoin(arrival)
@@ -123,6 +129,9 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	if node := arrival.Epoch.Node; node != a.Instance.Node {
 		upstream = node
 	}
+	if err := a.settleFiles(); err != nil {
+		return err
+	}
 	settings, err := Settings(a.Instance, a.credential, upstream, nil)
 	if err != nil {
 		return err
@@ -138,7 +147,12 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 	if err != nil {
 		return pg.Settings{}, err
 	}
+	standIns, err := ReadStandIns(i.Name)
+	if err != nil {
+		return pg.Settings{}, err
+	}
 	s := pg.Settings{
+		Accepted:           standIns.Kinds(),
 		Name:               i.Name,
 		Major:              major,
 		PGData:             i.PGData,
@@ -167,7 +181,7 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) error {
 	server, err := postmaster.Open(started.PID)
 	if err != nil {
-		return fmt.Errorf("PostgreSQL ended at once: see journalctl -u %s: %w", units.Database(a.Instance.Name), err)
+		return fmt.Errorf("%w: see journalctl -u %s: %w", errEnded, units.Database(a.Instance.Name), err)
 	}
 	began := time.Now()
 	for tick := 1; ; tick++ {
@@ -176,7 +190,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 			return nil
 		}
 		if !server.Alive() {
-			return fmt.Errorf("PostgreSQL ended while starting: see journalctl -u %s", units.Database(a.Instance.Name))
+			return fmt.Errorf("%w: see journalctl -u %s", errEnded, units.Database(a.Instance.Name))
 		}
 		if tick == 100 || tick%500 == 0 {
 			if err := a.reportRecovery(time.Since(began)); err != nil {

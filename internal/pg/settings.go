@@ -16,13 +16,16 @@ type Settings struct {
 	ConfDir         string // where our files are, as the server sees it
 	PGData          string
 	Port            int
-	ListenAddresses string // "": all
+	ListenAddresses string // "": the administrator's, or all
 	SocketDir       string
 	User            string // database superuser
 	OSUser          string // operating system user of the server; "": the same name
 
 	ReplicationUser  string
 	ReplicationHosts []string // addresses or names it may come from; none: all
+
+	// Accepted are the files in whose place the copies stand that PostgreSQL last read without an error.
+	Accepted []Kind
 
 	Upstream    *Target  // nil: follows nobody
 	Slot        string   // slot on the upstream, "" for none
@@ -73,19 +76,18 @@ func managed(s Settings) []setting {
 }
 
 func placeSettings(s Settings) []setting {
-	listen := s.ListenAddresses
-	if listen == "" {
-		listen = "*"
-	}
-	return []setting{
+	place := []setting{
 		{"data_directory", s.PGData, "The default of these three follows the configuration file, which is not in the data directory."},
 		{"hba_file", filepath.Join(s.ConfDir, "pg_hba.conf"), "Ours comes first and takes in the administrator's."},
 		{"ident_file", filepath.Join(s.ConfDir, "pg_ident.conf"), "Ours comes first and takes in the administrator's."},
 		{"port", strconv.Itoa(s.Port), "The port of the cluster resource; the other nodes expect it."},
-		{"listen_addresses", listen, "The standbys come over the network; a virtual address may arrive later."},
 		{"unix_socket_directories", s.SocketDir, "pgtwin talks to the server here."},
 		{"cluster_name", s.Name, "Shows in the process list which instance this is."},
 	}
+	if s.ListenAddresses != "" {
+		place = append(place, setting{"listen_addresses", s.ListenAddresses, "Given to pgtwin; without it the administrator's counts."})
+	}
+	return place
 }
 
 func replicationSettings(s Settings) []setting {

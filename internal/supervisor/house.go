@@ -22,6 +22,7 @@ type survey struct {
 	asked  bool     // the administrator's synchronous_standby_names was read, and is
 	wish   string   // this
 	advice []string // for the administrator, the most serious first
+	files  fileSurvey
 }
 
 // keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
@@ -66,8 +67,9 @@ func (h house) keep(ctx context.Context) (found survey) {
 		return found
 	}
 	defer conn.Close(ctx)
+	err = h.checkFiles(ctx, conn, &found)
 	if h.primary {
-		err = errors.Join(h.serve(ctx, conn), h.askWish(ctx, conn, &found))
+		err = errors.Join(err, h.serve(ctx, conn), h.askWish(ctx, conn, &found))
 	}
 	err = errors.Join(err, h.adviseSettings(ctx, conn, &found))
 	if err != nil {
@@ -102,11 +104,14 @@ func (h house) askWish(ctx context.Context, conn *pg.Conn, found *survey) (err e
 // take makes a survey known to the loop.
 func (s *Supervisor) take(ctx context.Context, found survey) {
 	s.housing, s.advice = false, found.advice
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := s.tendFiles(ctx, found.files); err != nil {
+		s.Log.Warn("cannot bring the configuration files in order", "error", err)
+	}
 	if !found.asked {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
-	defer cancel()
 	if err := s.heedWish(ctx, found.wish); err != nil {
 		s.Log.Warn("the administrator's order of standbys is not in force", "error", err)
 	}

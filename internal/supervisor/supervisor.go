@@ -96,6 +96,8 @@ type Supervisor struct {
 	housing    bool     // a round of housekeeping is under way
 	advice     []string // what the last one found out for the administrator
 	overrides  overrides
+	heed       heeding
+	triedFiles map[pg.Kind]string // FilePrint of access files that PostgreSQL would read without an error
 	slotsDue   time.Time
 	logicalDue time.Time
 	stream     stream
