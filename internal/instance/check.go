@@ -208,7 +208,7 @@ func confirmOwner(i config.Instance, account *user.User, found owner) (owner, er
 
 func readCredential(i config.Instance) (pg.Credential, error) {
 	path := pg.FindPassFile(i.PassFile, i.User)
-	return pg.ReadPassFile(path, i.Port, i.Nodes, i.Addresses)
+	return pg.ReadPassFile(path, i.Port, i.Nodes, i.Addresses, i.User)
 }
 
 func openRuntime(ctx context.Context, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {

@@ -163,7 +163,7 @@ func (s *Supervisor) begin() (err error) {
 	if s.latest, err = control.ReadEpoch(config.EpochFile(s.Instance.Name)); err != nil {
 		return err
 	}
-	s.credential, err = pg.ReadPassFile(pg.FindPassFile(s.Instance.PassFile, s.Instance.User), s.Instance.Port, s.Instance.Nodes, s.Instance.Addresses)
+	s.credential, err = pg.ReadPassFile(pg.FindPassFile(s.Instance.PassFile, s.Instance.User), s.Instance.Port, s.Instance.Nodes, s.Instance.Addresses, s.Instance.User)
 	return err
 }
 
