@@ -47,7 +47,7 @@ func (a *Activation) inspect(ctx context.Context) error {
 	if a.owner, err = dataOwner(a.Instance); err != nil {
 		return &Failure{ocf.ErrPerm, err}
 	}
-	if a.credential, err = readCredential(a.Instance); err != nil {
+	if err = a.findCredential(); err != nil {
 		return &Failure{ocf.ErrPerm, err}
 	}
 	if a.runtime, err = a.open(ctx, a.Instance, a.Log); err != nil {
@@ -206,11 +206,6 @@ func confirmOwner(i config.Instance, account *user.User, found owner) (owner, er
 	return found, nil
 }
 
-func readCredential(i config.Instance) (pg.Credential, error) {
-	path := pg.FindPassFile(i.PassFile, i.User)
-	return pg.ReadPassFile(path, i.Port, i.Nodes, i.Addresses, i.User)
-}
-
 func openRuntime(ctx context.Context, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {
 	return openRuntimeIn(ctx, config.RunDir(i.Name), i, log)
 }
@@ -272,6 +267,9 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 		return err
 	}
 	defer a.runtime.Close()
+	if a.secret.Problem != nil {
+		return &Failure{ocf.ErrPerm, a.secret.Problem}
+	}
 	empty, err := pg.IsEmpty(i.PGData)
 	if err != nil || empty {
 		return err

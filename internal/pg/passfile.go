@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -207,15 +208,47 @@ func CopyPassFile(src, dst string, uid, gid uint32) error {
 
 // WritePassFile writes a password file with one line that holds for every host and database. A copy of
 // the administrator's file serves replication, but pg_rewind connects to a database for which it may have
-// no line.
+// no line. A file that is there already is overwritten, not replaced: a container in which it is mounted
+// goes on to see this one (mount(2), MS_BIND). Who reads it at that moment may read a password that is cut
+// off, is refused, and tries again.
 func WritePassFile(dst string, c Credential, uid, gid uint32) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("cannot write password file %s: %w", dst, err)
 	}
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
-	line := "*:*:*:" + escape.Replace(c.User) + ":" + escape.Replace(string(c.Password)) + "\n"
-	_, err := replaceIfChanged(dst, []byte(line), fs.FileMode(0o600), uid, gid)
+	line := []byte("*:*:*:" + escape.Replace(c.User) + ":" + escape.Replace(string(c.Password)) + "\n")
+	if overwritten, err := overwrite(dst, line, uid, gid); overwritten || err != nil {
+		return err
+	}
+	_, err := replaceIfChanged(dst, line, fs.FileMode(0o600), uid, gid)
 	return err
+}
+
+// overwrite changes a file of this owner in place. The content goes first and the length last: of what is
+// read in between, the first line is one of the two.
+func overwrite(dst string, content []byte, uid, gid uint32) (done bool, err error) {
+	f, err := os.OpenFile(dst, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false, nil // it is made anew
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, nil
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	if !info.Mode().IsRegular() || info.Mode() != 0o600 || stat.Uid != uid || stat.Gid != gid || info.Size() > maxPassFile {
+		return false, nil
+	}
+	old, err := io.ReadAll(f)
+	if err != nil || bytes.Equal(old, content) {
+		return err == nil, nil
+	}
+	_, err = f.WriteAt(content, 0)
+	if err = errors.Join(err, f.Truncate(int64(len(content))), f.Sync()); err != nil {
+		return false, fmt.Errorf("cannot write password file %s: %w", dst, err)
+	}
+	return true, nil
 }
 
 // ReadWritten reads a file that WritePassFile wrote. Whether the role is managed is not in it.

@@ -155,18 +155,3 @@ func (c *Conn) HasPassword(ctx context.Context, credential Credential) (bool, er
 	}
 	return verifies(stored, credential.Password), nil
 }
-
-// ConnectAnywhere is Connect, but takes the database template1 where the target's is missing (3D000) or takes
-// no connections (55000): roles belong to no database.
-func ConnectAnywhere(ctx context.Context, t Target) (*Conn, error) {
-	c, err := Connect(ctx, t)
-	if hasCode(err, "3D000") || hasCode(err, "55000") {
-		t.Database = "template1"
-		return Connect(ctx, t)
-	}
-	return c, err
-}
-
-// WrongPassword says whether a connection failed because of the password: the role has another one, none,
-// an expired one, or does not exist.
-func WrongPassword(err error) bool { return hasCode(err, "28P01") }
