@@ -53,7 +53,10 @@ func (a *Activation) inspect(ctx context.Context) error {
 	if a.runtime, err = a.open(ctx, a.Instance, a.Log); err != nil {
 		return &Failure{ocf.ErrInstalled, err}
 	}
-	err = a.checkImage(ctx)
+	err = a.checkPrograms("postgres")
+	if err == nil {
+		err = a.checkImage(ctx)
+	}
 	if err == nil {
 		err = checkDirectories(a.Instance)
 	}
@@ -108,7 +111,8 @@ func (a *Activation) programs() string {
 	if a.Instance.ContainerMode {
 		return "the image " + a.Instance.Image
 	}
-	return "the server in " + a.Instance.BinDir
+	dir, _ := runtime.HostPrograms(a.Instance.BinDir, wantedMajor(a.Instance), "postgres")
+	return "the server in " + dir
 }
 
 // askMajor lets the programs themselves say their version, where the image
@@ -216,7 +220,7 @@ func openRuntimeIn(ctx context.Context, dir string, i config.Instance, log *slog
 		kind = i.Runtime
 	}
 	return runtime.Open(ctx, kind, runtime.Options{
-		Instance: i.Name, DataDir: i.PGData, StateDir: dir, BinDir: i.BinDir, Major: i.MajorVersion, Log: log,
+		Instance: i.Name, DataDir: i.PGData, StateDir: dir, BinDir: i.BinDir, Major: wantedMajor(i), Log: log,
 	})
 }
 
@@ -269,6 +273,9 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	defer a.runtime.Close()
 	if a.secret.Problem != nil {
 		return &Failure{ocf.ErrPerm, a.secret.Problem}
+	}
+	if err := a.checkPrograms(programsNeeded...); err != nil {
+		return err
 	}
 	empty, err := pg.IsEmpty(i.PGData)
 	if err != nil || empty {
