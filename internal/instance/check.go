@@ -122,6 +122,10 @@ func (a *Activation) askMajor(ctx context.Context) error {
 	if err != nil || !empty {
 		return err
 	}
+	return a.readMajor(ctx)
+}
+
+func (a *Activation) readMajor(ctx context.Context) error {
 	var version strings.Builder
 	spec := runtime.Spec{Name: a.jobName(), Image: a.image.ID, Argv: []string{"postgres", "--version"}, UID: a.owner.uid, GID: a.owner.gid}
 	exit, err := a.runtime.Run(ctx, spec, &version)
@@ -280,6 +284,11 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	empty, err := pg.IsEmpty(i.PGData)
 	if err != nil || empty {
 		return err
+	}
+	if !i.ContainerMode {
+		if err := a.readMajor(ctx); err != nil {
+			return err
+		}
 	}
 	if err := a.checkData(); err != nil {
 		return err
