@@ -44,6 +44,7 @@ type Activation struct {
 	ticket     control.Ticket
 	owner      owner
 	credential pg.Credential
+	secret     Secret // where the credential comes from
 	began      time.Time
 	progress   control.Progress
 	plan       ha.Plan        // by which the data became what is started

@@ -167,6 +167,9 @@ func (a *Activation) askPrimary(ctx context.Context, node string) *ha.Upstream {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	upstream, err := pg.AskPrimary(ctx, a.upstream(node))
+	if pg.Refused(err) && a.changeCredential(ctx, node) {
+		upstream, err = pg.AskPrimary(ctx, a.upstream(node))
+	}
 	if err != nil {
 		a.Log.Debug("the primary does not answer", "node", node, "error", err)
 		return nil

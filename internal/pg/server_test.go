@@ -122,7 +122,7 @@ func newServer(t *testing.T, name, copyOf string) *server {
 	if copyOf != "" {
 		must(t, exec.Command("cp", "-a", copyOf, s.data).Run())
 	}
-	must(t, WritePassFile(s.passfile, Credential{replicator, secret}, uint32(uid), uint32(gid)))
+	must(t, WritePassFile(s.passfile, Credential{User: replicator, Password: secret}, uint32(uid), uint32(gid)))
 	s.settings = Settings{Name: name, Major: s.major(), PGData: s.data, Port: freePort(t), ListenAddresses: "127.0.0.1",
 		SocketDir: dir, User: "postgres", ReplicationUser: replicator}
 	return s

@@ -33,7 +33,7 @@ func (s *Supervisor) keepHouse() {
 	}
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
-		instance: s.Instance, credential: s.credential, log: s.Log, timeline: s.seen.look.Timeline,
+		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, peers: len(s.view.Nodes) - 1, log: s.Log, timeline: s.seen.look.Timeline,
 		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
 	}
@@ -49,7 +49,9 @@ func (s *Supervisor) keepHouse() {
 // house is one round of housekeeping: a snapshot of what it goes by.
 type house struct {
 	instance   config.Instance
-	credential pg.Credential
+	credential pg.Credential // in the password file
+	passFile   string
+	peers      int
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
 	timeline   ha.Timeline
@@ -61,27 +63,38 @@ type house struct {
 func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
-	conn, err := pg.Connect(ctx, instance.Local(h.instance))
+	conn, err := pg.ConnectAnywhere(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
 		return found
 	}
 	defer conn.Close(ctx)
-	err = h.checkFiles(ctx, conn, &found)
-	if h.primary {
-		err = errors.Join(err, h.serve(ctx, conn), h.askWish(ctx, conn, &found))
+	if h.primary { // its peers wait for this
+		err = errors.Join(h.prepareRole(ctx, conn, &found), h.ensureCheckpoint(ctx, conn), h.askWish(ctx, conn, &found))
 	}
-	err = errors.Join(err, h.adviseSettings(ctx, conn, &found))
+	err = errors.Join(err, h.checkFiles(ctx, conn, &found), h.adviseSettings(ctx, conn, &found))
 	if err != nil {
 		h.log.Warn("cannot complete the set-up", "error", err)
 	}
 	return found
 }
 
-// serve gives the peers what they need of a primary: the replication role, and a checkpoint on its
-// timeline.
-func (h house) serve(ctx context.Context, conn *pg.Conn) error {
-	return errors.Join(conn.EnsureReplicationRole(ctx, h.credential.User, h.credential.Password), h.ensureCheckpoint(ctx, conn))
+// prepareRole gives the peers the replication role that they need of a primary, and finds out what keeps
+// them from using it all the same.
+func (h house) prepareRole(ctx context.Context, conn *pg.Conn, found *survey) error {
+	if h.credential.User == "" {
+		return nil
+	}
+	var refused error
+	if h.credential.Managed {
+		refused = conn.EnsureReplicationRole(ctx, h.credential.User, h.credential.Password)
+	}
+	if refused != nil {
+		found.advice = append(found.advice, refused.Error())
+	}
+	problems, err := conn.RoleProblems(ctx, h.credential, h.passFile, h.peers)
+	found.advice = append(found.advice, problems...)
+	return errors.Join(refused, err)
 }
 
 // ensureCheckpoint writes the first checkpoint of a new timeline, before which pg_rewind would find

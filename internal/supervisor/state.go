@@ -123,6 +123,7 @@ func (s *Supervisor) warnings(st control.State) []string {
 	if st.Role == ha.Primary || st.Role == ha.Standby {
 		all = append(all, s.advice...)
 	}
+	add(s.secret.problem != "", "%s", s.secret.problem)
 	return all
 }
 

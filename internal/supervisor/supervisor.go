@@ -51,13 +51,15 @@ type Supervisor struct {
 	Cluster  Cluster
 	Log      *slog.Logger
 
-	credential   pg.Credential
+	credential   pg.Credential // that works, as far as is known
+	secret       secret
 	requests     chan request
 	deaths       chan postmaster.Process
 	enforcements chan enforcement
 	copies       chan []string
 	inquiries    chan inquiry
 	surveys      chan survey
+	glances      chan glance
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -158,6 +160,7 @@ func (s *Supervisor) begin() (err error) {
 	s.copies = make(chan []string)
 	s.inquiries = make(chan inquiry)
 	s.surveys = make(chan survey)
+	s.glances = make(chan glance)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -166,8 +169,7 @@ func (s *Supervisor) begin() (err error) {
 	if s.latest, err = control.ReadEpoch(config.EpochFile(s.Instance.Name)); err != nil {
 		return err
 	}
-	s.credential, err = pg.ReadPassFile(pg.FindPassFile(s.Instance.PassFile, s.Instance.User), s.Instance.Port, s.Instance.Nodes, s.Instance.Addresses)
-	return err
+	return s.beginSecret()
 }
 
 func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
@@ -198,6 +200,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			s.inquiring = false
 		case found := <-s.surveys:
 			s.take(ctx, found)
+		case g := <-s.glances:
+			s.takeSecret(g)
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -227,6 +231,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 	s.reclaim(ctx)
 	s.takeIn(ctx)
 	s.heedCommit(ctx)
+	s.keepSecret(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
