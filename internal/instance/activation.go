@@ -51,6 +51,7 @@ type Activation struct {
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
 	shortage   shortage
+	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
 }
 
 // New prepares an activation of i; nothing is touched yet.
@@ -229,7 +230,7 @@ func (a *Activation) show(p control.Progress) error {
 	if p.Phase != a.progress.Phase || p.Detail != a.progress.Detail {
 		p.Since = now
 	}
-	p.Updated = now
+	p.Updated, p.Comparing = now, a.before != nil
 	if a.runtime != nil {
 		p.Runtime, p.Image = a.runtime.Name(), cmp.Or(a.image.Digest, a.image.ID)
 	}

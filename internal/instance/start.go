@@ -41,7 +41,8 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 		return err
 	}
 	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
-	if err := a.report(control.Progress{Phase: control.PhaseStarting, Detail: "PostgreSQL as a standby"}); err != nil {
+	a.recallCollations()
+	if err := a.report(a.beginning()); err != nil {
 		return err
 	}
 	started, err := a.runtime.Start(ctx, spec)
@@ -49,6 +50,9 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 		return fmt.Errorf("cannot start PostgreSQL: %w", errors.Join(err, a.abandon(ctx)))
 	}
 	if err := a.awaitReady(ctx, started); err != nil {
+		return errors.Join(err, a.abandon(ctx))
+	}
+	if err := a.compareCollations(ctx); err != nil {
 		return errors.Join(err, a.abandon(ctx))
 	}
 	a.nameLost(ctx)

@@ -58,6 +58,7 @@ type Supervisor struct {
 	copies       chan []string
 	inquiries    chan inquiry
 	surveys      chan survey
+	collated     chan collated
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -95,6 +96,7 @@ type Supervisor struct {
 	houseAt    time.Time
 	housing    bool     // a round of housekeeping is under way
 	advice     []string // what the last one found out for the administrator
+	collations collations
 	slotsDue   time.Time
 	logicalDue time.Time
 	stream     stream
@@ -155,6 +157,7 @@ func (s *Supervisor) begin() (err error) {
 	s.copies = make(chan []string)
 	s.inquiries = make(chan inquiry)
 	s.surveys = make(chan survey)
+	s.collated = make(chan collated)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -195,6 +198,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			s.inquiring = false
 		case found := <-s.surveys:
 			s.take(ctx, found)
+		case found := <-s.collated:
+			s.collate(found)
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -241,6 +246,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 		s.keepSlots(ctx)
 		s.keepLogical(ctx)
 		s.keepHouse()
+		s.keepCollations()
 		s.tendCopies()
 	}
 	if failed {
@@ -277,7 +283,7 @@ func (s *Supervisor) steady() bool {
 		return s.view.Spare == s.spared()
 	case ha.Standby:
 		self := s.self()
-		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && self.Score == ha.EligibleScore
+		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && (self.Score == ha.EligibleScore || self.Score == ha.ChangedScore)
 	}
 	return false
 }
