@@ -23,7 +23,7 @@ func TestAStandbyWithChangedCollationsGoesLast(t *testing.T) {
 		{"not yet known, beside a complete host", standbyFacts(fresh, awaited), keeps},
 		{"not yet known, beside one that is behind", standbyFacts(fresh, awaited, func(f *Facts) { f.Epoch.Node, f.Peers[0].InSync = "h3", 6 }), EligibleScore},
 		{"not yet known, as the last host", standbyFacts(fresh, awaited, alone), EligibleScore},
-		{"not yet known, of a standby that has its score", standbyFacts(awaited), keeps},
+		{"not yet known, of a standby that has a score", memberFacts(awaited, func(f *Facts) { f.Self.Score = LaggingScore }), EligibleScore},
 		{"a primary with others goes on", primaryFacts(changed, awaited), keeps},
 		{"a member of a quorum with others", memberFacts(changed, h3At(0x8000000)), ChangedScore},
 		{"a member of a quorum with others that has less", memberFacts(changed, h3At(0x9000060)), LaggingScore - changedDistance},

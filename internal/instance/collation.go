@@ -95,8 +95,7 @@ func (a *Activation) recallCollations() {
 		a.Log.Warn("cannot compare the versions of collations with those of the programs before", "error", err)
 		return
 	}
-	c, err := pg.ReadControl(a.Instance.PGData)
-	if err != nil || r.System == 0 || r.System != c.System {
+	if c, err := pg.ReadControl(a.Instance.PGData); err != nil || r.System == 0 || r.System != c.System {
 		return
 	}
 	if r.Runtime != a.runtime.Name() || r.Image != cmp.Or(a.image.Digest, a.image.ID) {

@@ -41,8 +41,8 @@ func (c Collation) Changed() bool { return c.Recorded != c.Actual }
 // databaseCollations finds the default of every database. to_jsonb because the columns differ between the
 // versions: 14 has datcollate alone, 15 and 16 daticulocale, 17 datlocale.
 const databaseCollations = `SELECT d.datname::text, %d::bigint, '', coalesce(j->>'datlocprovider', 'c'),
-	coalesce(CASE j->>'datlocprovider' WHEN 'i' THEN coalesce(j->>'datlocale', j->>'daticulocale') ELSE j->>'datcollate' END, ''),
-	coalesce(%s, ''), coalesce(j->>'datcollversion', '')
+	left(coalesce(CASE j->>'datlocprovider' WHEN 'i' THEN coalesce(j->>'datlocale', j->>'daticulocale') ELSE j->>'datcollate' END, ''), 100),
+	left(coalesce(%s, ''), 100), left(coalesce(j->>'datcollversion', ''), 100)
 	FROM pg_database d, to_jsonb(d) j WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname`
 
 // The version of a database's default. Before 15 only collations with a name can be asked for theirs; the C
@@ -54,8 +54,8 @@ const (
 
 // usedCollations finds those that stored text depends on by name.
 const usedCollations = `SELECT current_database()::text, c.oid::bigint, format('%I.%I', n.nspname, c.collname), c.collprovider::text,
-	coalesce(j->>'colllocale', j->>'colliculocale', j->>'collcollate', ''),
-	coalesce(pg_collation_actual_version(c.oid), ''), coalesce(c.collversion, '')
+	left(coalesce(j->>'colllocale', j->>'colliculocale', j->>'collcollate', ''), 100),
+	left(coalesce(pg_collation_actual_version(c.oid), ''), 100), left(coalesce(c.collversion, ''), 100)
 	FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace, to_jsonb(c) j
 	WHERE c.collprovider IN ('c', 'i') AND EXISTS (SELECT FROM pg_depend d
 		WHERE d.refclassid = 'pg_collation'::regclass AND d.refobjid = c.oid
@@ -130,6 +130,8 @@ func (c *Conn) collations(ctx context.Context, question string) ([]Collation, er
 		var oid int64
 		err := row.Scan(&one.Database, &oid, &one.Name, &one.Provider, &one.Locale, &one.Actual, &one.Recorded)
 		one.OID, one.Stored = uint32(oid), one.Recorded != ""
+		// Whoever makes a collation chooses its locale and its recorded version.
+		one.Locale, one.Recorded = shown(one.Locale), shown(one.Recorded)
 		if name := map[string]string{"c": "libc", "i": "icu"}[one.Provider]; name != "" {
 			one.Provider = name
 		}
@@ -199,7 +201,7 @@ func (c Collation) Where() string {
 	if c.Name != "" {
 		name = "collation " + shown(c.Name)
 	}
-	return fmt.Sprintf("database %s: %s (%s %s)", shown(c.Database), name, c.Provider, shown(c.Locale))
+	return fmt.Sprintf("database %s: %s (%s %s)", shown(c.Database), name, c.Provider, c.Locale)
 }
 
 // Remedy is the SQL that brings the objects in order and makes PostgreSQL note the new version. Before 15
