@@ -74,7 +74,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 // failure is left in the progress file for the agent.
 func (a *Activation) Run(ctx context.Context) error {
 	a.began = time.Now()
-	err := a.run(ctx)
+	err := control.NoRoom(a.run(ctx))
 	if err == nil {
 		return nil
 	}
