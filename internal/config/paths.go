@@ -91,6 +91,9 @@ func MountFile(name string) string { return filepath.Join(StateDir(name), "mount
 // EpochFile keeps the latest epoch that this host has seen.
 func EpochFile(name string) string { return filepath.Join(StateDir(name), "epoch") }
 
+// CollationFile holds the instance.CollationRecord as JSON: the versions of the collations in use.
+func CollationFile(name string) string { return filepath.Join(StateDir(name), "collations.json") }
+
 // HistoryFile holds control.Events, one a line.
 func HistoryFile(name string) string { return filepath.Join(StateDir(name), "history.jsonl") }
 

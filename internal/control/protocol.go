@@ -57,6 +57,9 @@ type Progress struct {
 	Done   int64  `json:",omitempty"` // bytes
 	Total  int64  `json:",omitempty"` // bytes, 0 = not known
 	Rate   int64  `json:",omitempty"` // bytes per second of late, 0 = not known
+	// Comparing says that the activation still compares collation versions of the programs with the
+	// record: the server must not be promoted yet, because it may be stopped again.
+	Comparing bool `json:",omitempty"`
 	// Code is the OCF exit code that a failure amounts to (PhaseFailed).
 	Code    int    `json:",omitempty"`
 	Runtime string `json:",omitempty"` // host, podman or docker, once it is known

@@ -30,6 +30,10 @@ type Facts struct {
 	UnservedFor time.Duration // standby: how long it has not
 	Lagging     bool          // standby: another member of the quorum has had more for a while
 	Standbys    []Follower
+	// CollationsChanged says, on a standby, that a collation has another version than the one by which stored
+	// text is sorted; CollationsAwaited, that its versions are just being asked for.
+	CollationsChanged, CollationsAwaited bool
+
 	Upstream    string // standby: the node it is configured to follow
 	DivergedFor time.Duration
 	Outage      Outage // standby
@@ -170,13 +174,13 @@ func asStandby(f Facts) []Action {
 		actions = score(f, AdoptScore, verdict.Why)
 	case Elects(f.Candidate):
 		number, why := standbyScore(f)
-		actions = score(f, number, why)
+		actions = scoreSorted(f, number, why)
 	case !verdict.OK:
 		actions = score(f, Minus, verdict.Why)
 	case f.LoweredFor > 0:
 		actions = score(f, LoweredScore, verdict.Why)
 	default:
-		actions = score(f, EligibleScore, verdict.Why)
+		actions = scoreSorted(f, EligibleScore, verdict.Why)
 	}
 	if fails := lowered(f); fails != nil {
 		return fails

@@ -293,6 +293,7 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err := a.checkData(); err != nil {
 		return err
 	}
+	a.checkCollations()
 	return checkSynchronous(i.PGData)
 }
 

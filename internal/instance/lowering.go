@@ -25,7 +25,7 @@ func (a *Activation) launch(ctx context.Context, arrival ha.Arrival) (runtime.St
 		return runtime.Started{}, err
 	}
 	raised := pg.Raise(d.files, d.control, d.needs)
-	if lowered := pg.Lowerings(raised); len(lowered) > 0 && a.mayLower(arrival) {
+	if lowered := pg.Lowerings(raised); len(lowered) > 0 && a.before == nil && a.mayLower(arrival) { // the comparison needs a session
 		started, err := a.startLowered(ctx, arrival, d, lowered)
 		if err == nil || ctx.Err() != nil || errors.Is(err, runtime.ErrInterrupted) {
 			return started, err

@@ -41,12 +41,16 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.configure(arrival); err != nil {
 		return err
 	}
+	a.recallCollations()
 	started, err := a.launch(ctx, arrival)
 	if err != nil && a.fallBack(err) {
 		return a.giveBack(a.start(ctx, arrival))
 	}
 	if err != nil {
 		return a.explain(err)
+	}
+	if err := a.compareCollations(ctx); err != nil {
+		return errors.Join(err, a.abandon(ctx))
 	}
 	a.nameLost(ctx)
 	a.noteRejoin(arrival)
@@ -60,7 +64,7 @@ func (a *Activation) runServer(ctx context.Context, server pg.Server) (runtime.S
 		return runtime.Started{}, err
 	}
 	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
-	if err := a.report(starting(server, "PostgreSQL as a standby")); err != nil {
+	if err := a.report(a.beginning(server)); err != nil {
 		return runtime.Started{}, err
 	}
 	started, err := a.runtime.Start(ctx, spec)

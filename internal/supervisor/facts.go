@@ -117,6 +117,8 @@ func (s *Supervisor) facts() ha.Facts {
 		Receiving:   s.served(),
 		Lagging:     s.lagging,
 	}
+	f.CollationsChanged = s.collationsKnown() && len(s.collations.warnings) > 0
+	f.CollationsAwaited = !s.collationsKnown() && time.Since(s.changed) < collationWait
 	if s.unserved = firstTime(s.unserved, s.seen.at, !f.Receiving); !f.Receiving {
 		f.UnservedFor = time.Since(s.unserved)
 	}

@@ -60,6 +60,7 @@ type Supervisor struct {
 	inquiries    chan inquiry
 	surveys      chan survey
 	glances      chan glance
+	collated     chan collated
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -100,6 +101,7 @@ type Supervisor struct {
 	overrides  overrides
 	heed       heeding
 	triedFiles map[pg.Kind]string // FilePrint of access files that PostgreSQL would read without an error
+	collations collations
 	slotsDue   time.Time
 	logicalDue time.Time
 	stream     stream
@@ -161,6 +163,7 @@ func (s *Supervisor) begin() (err error) {
 	s.inquiries = make(chan inquiry)
 	s.surveys = make(chan survey)
 	s.glances = make(chan glance)
+	s.collated = make(chan collated)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -202,6 +205,8 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			s.take(ctx, found)
 		case g := <-s.glances:
 			s.takeSecret(g)
+		case found := <-s.collated:
+			s.collate(found)
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -249,6 +254,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 		s.keepSlots(ctx)
 		s.keepLogical(ctx)
 		s.keepHouse()
+		s.keepCollations()
 		s.tendCopies()
 	}
 	if failed {
@@ -270,7 +276,7 @@ func (s *Supervisor) steady() bool {
 		return s.view.Spare == s.spared()
 	case ha.Standby:
 		self := s.self()
-		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && self.Score == ha.EligibleScore
+		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && (self.Score == ha.EligibleScore || self.Score == ha.ChangedScore)
 	}
 	return false
 }
