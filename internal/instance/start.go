@@ -23,6 +23,9 @@ var errNotYet = errors.New("PostgreSQL does not take connections yet")
 
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
+	if err := a.checkConfiguration(); err != nil {
+		return err
+	}
 	if err := a.noteOrigin(arrival); err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (a *Activation) noteOrigin(arrival ha.Arrival) error {
 	if arrival.Epoch.Number > 0 {
 		return removeFile(path)
 	}
-	standby, err := pg.HasStandbySignal(a.Instance.PGData)
+	standby, err := pg.MeantStandby(a.Instance.PGData)
 	if err != nil || standby || arrival.Ended == ha.Replaying {
 		return err
 	}
