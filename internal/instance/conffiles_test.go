@@ -52,6 +52,16 @@ func (r *real) Run(_ context.Context, s runtime.Spec, output io.Writer) (int, er
 	return 0, err
 }
 
+// ready prepares the data directory, within a minute and a half.
+func ready(t *testing.T, a *Activation) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := a.prepare(ctx); err != nil {
+		t.Fatalf("%v; %s", err, a.failure)
+	}
+}
+
 // arriveReal is arrive with PostgreSQL's own programs, and data that user postgres reaches.
 func arriveReal(t *testing.T, port int) (*Activation, *real) {
 	t.Helper()
@@ -62,6 +72,12 @@ func arriveReal(t *testing.T, port int) (*Activation, *real) {
 	o, r := postgres(), &real{}
 	must(t, os.Chown(dir, int(o.uid), int(o.gid)))
 	a.Instance.PGData, a.Instance.SocketDir, a.runtime = filepath.Join(dir, "data"), dir, r
+	if data, err := postmasterData(port); err == nil {
+		conn, err := pg.Connect(t.Context(), pg.Target{Host: filepath.Dir(data), Port: port, User: "postgres", Database: "postgres", ApplicationName: "test"})
+		must(t, err)
+		must(t, conn.EnsureSlot(t.Context(), config.SlotFor(a.Instance, "h2")))
+		must(t, conn.Close(t.Context()))
+	}
 	return a, r
 }
 
@@ -122,8 +138,7 @@ func TestACrashedPrimaryWithItsSignalFileIsRewound(t *testing.T) {
 			t.Errorf("standby.signal was taken out without the marker: %v", err)
 		}
 	}
-	_, err := a.prepare(t.Context())
-	must(t, err)
+	ready(t, a)
 	if a.plan.Course != ha.Rewind || slices.Contains(r.ran, "pg_basebackup") {
 		t.Errorf("%s (%s), ran %v", a.plan.Course, a.plan.Why, r.ran)
 	}
@@ -173,8 +188,7 @@ func TestARewindLeavesTheAdministratorsFiles(t *testing.T) {
 	crashedPrimary(t, a)
 	data := a.Instance.PGData
 	etc := administratorsFiles(t, data)
-	_, err := a.prepare(t.Context())
-	must(t, err)
+	ready(t, a)
 	if a.plan.Course != ha.Rewind || slices.Contains(r.ran, "pg_basebackup") {
 		t.Errorf("%s (%s), ran %v", a.plan.Course, a.plan.Why, r.ran)
 	}
@@ -201,8 +215,7 @@ func TestAnInterruptedRewindsFilesAreFoundByTheClone(t *testing.T) {
 	if err != nil || len(names) < 6 {
 		t.Fatal(names, err)
 	}
-	_, err = a.prepare(t.Context())
-	must(t, err)
+	ready(t, a)
 	if a.plan.Course != ha.Clone {
 		t.Errorf("%s, ran %v", a.plan.Course, r.ran)
 	}
@@ -229,8 +242,7 @@ func TestACloneOfASourceWithLinksHasItsConfiguration(t *testing.T) {
 	appendTo(t, filepath.Join(etc, "postgresql.conf"), "max_connections = 300\n")
 	appendTo(t, filepath.Join(etc, "pg_hba.conf"), "host all app all scram-sha-256\n")
 	a, _ := arriveReal(t, port)
-	_, err = a.prepare(t.Context())
-	must(t, err)
+	ready(t, a)
 	for name, part := range map[string]string{"postgresql.conf": "max_connections = 300\n", "pg_hba.conf": "host all app all"} {
 		text, err := os.ReadFile(filepath.Join(a.Instance.PGData, name))
 		if err != nil || !strings.Contains(string(text), part) {
@@ -288,11 +300,15 @@ func TestDataWithoutTheirConfigurationAreRefused(t *testing.T) {
 			must(t, os.Chown(filepath.Join(data, "postgresql.conf"), 0, 0))
 		}, false, "chgrp"},
 		{"below a directory of root", link(secret), false, "namei -l"},
-		{"a missing include", func(t *testing.T, data string) { appendTo(t, filepath.Join(data, "postgresql.conf"), "include 'x.conf'\n") }, false, "x.conf, which this host does not have"},
+		{"a missing include", func(t *testing.T, data string) {
+			appendTo(t, filepath.Join(data, "postgresql.conf"), "include 'x.conf'\n")
+		}, false, "x.conf, which this host does not have"},
 		{"a missing include that may be", func(t *testing.T, data string) {
 			appendTo(t, filepath.Join(data, "postgresql.conf"), "include_if_exists = 'x.conf'\n")
 		}, false, ""},
-		{"a missing directory", func(t *testing.T, data string) { appendTo(t, filepath.Join(data, "postgresql.conf"), "include_dir = 'conf.d'\n") }, false, "conf.d, which this host does not have"},
+		{"a missing directory", func(t *testing.T, data string) {
+			appendTo(t, filepath.Join(data, "postgresql.conf"), "include_dir = 'conf.d'\n")
+		}, false, "conf.d, which this host does not have"},
 		{"a link that a container does not see", link("/etc/hostname"), true, "name /etc in container_dirs"},
 		{"the same on the host", link("/etc/hostname"), false, ""},
 		{"rules elsewhere", func(t *testing.T, data string) {
@@ -344,4 +360,3 @@ func postmasterData(port int) (string, error) {
 	}
 	return "", fmt.Errorf("no server on port %d: %w, %v", port, os.ErrNotExist, err)
 }
-

@@ -1,6 +1,9 @@
 package supervisor
 
-import "pgtwin/internal/pg"
+import (
+	"pgtwin/internal/instance"
+	"pgtwin/internal/pg"
+)
 
 // guardPrimary lets standby.signal stand in the data directory again once the promotion has taken
 // effect. The loop does not wait for the disk: the virtual address is on its way.
@@ -20,4 +23,10 @@ func (h house) lookAtFiles(found *survey) {
 			h.log.Warn("PostgreSQL started outside of pgtwin would take writes: cannot put standby.signal back", "error", err)
 		}
 	}
+	uid, gid, err := pg.Owner(h.instance.PGData)
+	if err != nil {
+		h.log.Warn("cannot look after the files of the data directory", "error", err)
+		return
+	}
+	found.advice = append(found.advice, instance.FileAdvice(h.instance, uid, gid)...)
 }

@@ -1,0 +1,54 @@
+package instance
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/ha"
+	"pgtwin/internal/ocf"
+	"pgtwin/internal/pg"
+	"pgtwin/internal/units"
+)
+
+// checkFiles refuses what stands in the data directory and would keep PostgreSQL from starting as it should.
+func (a *Activation) checkFiles(arrival ha.Arrival) error {
+	if err := a.checkConfiguration(); err != nil {
+		return err
+	}
+	i := a.Instance
+	for _, l := range pg.Leftovers(ownersFiles{a.owner}, i.PGData, majorOf(i)) {
+		if l.Fatal {
+			return &Failure{ocf.ErrInstalled, fmt.Errorf("%s %s", l.Path, l.Sentence)}
+		}
+	}
+	return a.checkLabel(arrival)
+}
+
+// checkLabel refuses a primary's data of which nobody but the administrator can say whether they are a copy.
+// With another primary to follow, the end of the backup comes from there.
+func (a *Activation) checkLabel(arrival ha.Arrival) error {
+	label, err := pg.ReadLabel(a.Instance.PGData)
+	if err != nil || label == nil || arrival.Epoch.Number > 0 && arrival.Epoch.Node != a.Instance.Node {
+		return err
+	}
+	control, err := pg.ReadControl(a.Instance.PGData)
+	if err != nil || !label.Undecided(control, majorOf(a.Instance)) {
+		return err
+	}
+	path := filepath.Join(a.Instance.PGData, "backup_label")
+	return &Failure{ocf.ErrInstalled, fmt.Errorf("%s says that an exclusive backup began at %s and did not end: if this server crashed during the backup, mv %s %s.old; "+
+		"if the data are a copy that the backup made, do not: recover them with PostgreSQL alone first (recovery.signal and restore_command)", path, label.Start, path, path)}
+}
+
+// FileAdvice is what an administrator should know of what stands in the data directory, or starts it
+// besides pgtwin. PostgreSQL's user is uid and gid.
+func FileAdvice(i config.Instance, uid, gid uint32) (advice []string) {
+	for _, l := range pg.Leftovers(ownersFiles{owner{uid, gid}}, i.PGData, majorOf(i)) {
+		advice = append(advice, l.Path+" "+l.Sentence)
+	}
+	for _, unit := range units.Starters("/", i.PGData) {
+		advice = append(advice, fmt.Sprintf("%s is enabled and would start PostgreSQL on %s outside of pgtwin when the host boots: %s", unit.Name, i.PGData, unit.Disable))
+	}
+	return advice
+}
