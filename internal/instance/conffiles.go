@@ -46,11 +46,7 @@ func (a *Activation) checkConfiguration() error {
 			return &Failure{ocf.ErrInstalled, err}
 		}
 	}
-	err = a.checkElsewhere(found)
-	if err == nil {
-		err = a.checkVisible(found, major)
-	}
-	if err != nil {
+	if err := a.checkVisible(found, major); err != nil {
 		return &Failure{ocf.ErrInstalled, err}
 	}
 	return nil
@@ -126,23 +122,25 @@ func sameFile(one, other string) bool {
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
-// checkElsewhere refuses rules for clients that are not in the data directory, where pgtwin takes them
+// rulesElsewhere complains of rules for clients that are not in the data directory, where pgtwin takes them
 // from: its hba_file wins over the administrator's.
-func (a *Activation) checkElsewhere(found pg.Configuration) error {
-	for file, path := range map[string]string{"pg_hba.conf": found.HBAFile, "pg_ident.conf": found.IdentFile} {
-		ours := filepath.Join(a.Instance.PGData, file)
-		if path == "" || path == "ConfigDir" || sameFile(path, ours) {
+func rulesElsewhere(files ownersFiles, pgdata string, major int) error {
+	found := pg.FollowConfiguration(files, pgdata, major)
+	for _, set := range []struct{ file, path string }{{"pg_hba.conf", found.HBAFile}, {"pg_ident.conf", found.IdentFile}} {
+		ours := filepath.Join(pgdata, set.file)
+		if set.path == "" || set.path == "ConfigDir" || sameFile(set.path, ours) {
 			continue
 		}
-		theirs, err := ownersFiles{a.owner}.Read(path)
+		theirs, err := files.Read(set.path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // what the setting names is another host's
 		}
-		here, errHere := ownersFiles{a.owner}.Read(ours)
+		here, errHere := files.Read(ours)
 		if err == nil && errHere == nil && string(here) == string(theirs) {
 			continue
 		}
-		return fmt.Errorf("postgresql.conf keeps the rules for clients in %s, pgtwin takes them from %s, which says something else: ln -sf %s %s", path, ours, path, ours)
+		return fmt.Errorf("postgresql.conf keeps the rules for clients in %s, but pgtwin takes them from %s, which says something else: ln -sf %s %s, or take that setting out",
+			set.path, ours, set.path, ours)
 	}
 	return nil
 }

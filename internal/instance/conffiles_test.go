@@ -321,7 +321,7 @@ func TestDataWithoutTheirConfigurationAreRefused(t *testing.T) {
 			a.withData(t)
 			a.Instance.ContainerMode = test.container
 			test.given(t, a.Instance.PGData)
-			err := a.checkConfiguration()
+			err := a.checkFiles(ha.Arrival{})
 			if test.says == "" {
 				must(t, err)
 				return

@@ -38,7 +38,7 @@ func (a *Activation) planConfiguration(ctx context.Context, source string) ([]co
 	major := a.major(old)
 	theirs, err := pg.AskFiles(ctx, a.upstream(source), major)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNotBegun, err)
 	}
 	if len(theirs.Unreadable) > 0 {
 		return nil, a.unreadable(source, theirs.Unreadable)

@@ -17,6 +17,12 @@ func (a *Activation) checkFiles(arrival ha.Arrival) error {
 		return err
 	}
 	i := a.Instance
+	// Where a promotion is recorded the database has served with the rules that are in the data directory.
+	if arrival.Epoch.Number == 0 {
+		if err := rulesElsewhere(ownersFiles{a.owner}, i.PGData, majorOf(i)); err != nil {
+			return &Failure{ocf.ErrInstalled, err}
+		}
+	}
 	for _, l := range pg.Leftovers(ownersFiles{a.owner}, i.PGData, majorOf(i)) {
 		if l.Fatal {
 			return &Failure{ocf.ErrInstalled, fmt.Errorf("%s %s", l.Path, l.Sentence)}
@@ -44,7 +50,11 @@ func (a *Activation) checkLabel(arrival ha.Arrival) error {
 // FileAdvice is what an administrator should know of what stands in the data directory, or starts it
 // besides pgtwin. PostgreSQL's user is uid and gid.
 func FileAdvice(i config.Instance, uid, gid uint32) (advice []string) {
-	for _, l := range pg.Leftovers(ownersFiles{owner{uid, gid}}, i.PGData, majorOf(i)) {
+	files, major := ownersFiles{owner{uid, gid}}, majorOf(i)
+	if err := rulesElsewhere(files, i.PGData, major); err != nil {
+		advice = append(advice, err.Error())
+	}
+	for _, l := range pg.Leftovers(files, i.PGData, major) {
 		advice = append(advice, l.Path+" "+l.Sentence)
 	}
 	for _, unit := range units.Starters("/", i.PGData) {
