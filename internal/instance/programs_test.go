@@ -14,8 +14,8 @@ import (
 	"pgtwin/internal/runtime"
 )
 
-// ready is an instance of host mode that has all that validate-all asks for, with the default pg_bindir.
-func ready(t *testing.T) config.Instance {
+// checkable is an instance of host mode that has all that validate-all asks for, with the default pg_bindir.
+func checkable(t *testing.T) config.Instance {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pgtwin-check-test-")
 	must(t, err)
@@ -50,7 +50,7 @@ func TestTheHostsProgramsAreChecked(t *testing.T) {
 			[]string{"was made by PostgreSQL 99"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			i := ready(t)
+			i := checkable(t)
 			c.spoil(&i)
 			err := Check(t.Context(), i, slog.New(slog.DiscardHandler))
 			if c.passes {

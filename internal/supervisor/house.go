@@ -35,7 +35,7 @@ func (s *Supervisor) keepHouse() {
 	h := house{
 		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, peers: len(s.view.Nodes) - 1, log: s.Log, timeline: s.seen.look.Timeline,
 		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
-		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
+		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node, writes: s.seen.role == ha.Primary,
 	}
 	s.background.Go(func() {
 		found := h.keep(s.life)
@@ -54,6 +54,7 @@ type house struct {
 	peers      int
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
+	writes     bool // is a primary, of the recorded epoch or not
 	timeline   ha.Timeline
 	pending    []string // settings that wait for a restart
 	members    int      // of the cluster
@@ -63,6 +64,7 @@ type house struct {
 func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
+	defer h.lookAtFiles(&found)
 	conn, err := pg.ConnectAnywhere(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
