@@ -88,7 +88,15 @@ type Supervisor struct {
 	reported   time.Time // start of the activation whose failure was reported
 	diverged   time.Time
 	stalled    time.Time // since when the disk has taken no WAL, while sessions wait for that
-	hung       time.Time // since when PostgreSQL has run without answering
+	silence    silence   // how long nothing has shown that PostgreSQL is alive
+	pulses     chan pulse
+	feeling    bool                // a pulse is being read
+	pulse      *pg.Pulse           // the latest since PostgreSQL last answered; nil: none
+	lookedAt   *postmaster.Process // the server that the latest look is of; nil: none
+	refusal    error               // with which the server answered the latest question; nil: it answered it
+	refusedAt  time.Time
+	failure    string     // why the latest look failed, as logged; "": it did not
+	heldOf     *pg.Look   // the look that the hold was asked for; nil: not yet
 	warned     time.Time // since when something is unusual
 	follows    string    // node in primary_conninfo
 	loaded     time.Time // the configuration, when the access rules were copied last
@@ -221,9 +229,11 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 // tick is one round: observe, decide, act, show.
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
-	s.reclaim(ctx)
-	s.reclaimUpstream(ctx)
-	s.takeIn(ctx)
+	if !s.seen.blind { // the look is of another time, and there may be no session
+		s.reclaim(ctx)
+		s.reclaimUpstream(ctx)
+		s.takeIn(ctx)
+	}
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
@@ -237,9 +247,11 @@ func (s *Supervisor) tick(ctx context.Context) {
 				s.Log.Warn(fmt.Sprintf("cannot %s: %v", action.Verb, err), "why", action.Why)
 			}
 		}
-		s.enforce()
-		s.keepSlots(ctx)
-		s.keepLogical(ctx)
+		if !s.seen.blind {
+			s.enforce()
+			s.keepSlots(ctx)
+			s.keepLogical(ctx)
+		}
 		s.keepHouse()
 		s.tendCopies()
 	}
