@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Answered is the SQLSTATE with which the server itself answered, in an error; "" where the error is
+// sqlState is the SQLSTATE with which the server itself answered, in an error; "" where the error is
 // not an answer of the server: nobody answered, or not in time.
-func Answered(err error) string {
+func sqlState(err error) string {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
 		return answer.Code
@@ -33,12 +33,25 @@ const (
 // or that takes no connections in its state, answers, too, but that proves nothing: it may do so for
 // ever.
 func Serves(err error) bool {
-	code := Answered(err)
+	code := sqlState(err)
 	return code != "" && code != adminShutdown && code != crashShutdown && code != cannotConnectNow
 }
 
 // RefusesAll says whether the server answered that it takes no connections in its present state.
-func RefusesAll(err error) bool { return Answered(err) == cannotConnectNow }
+func RefusesAll(err error) bool { return sqlState(err) == cannotConnectNow }
+
+// ConnectAnyDatabase opens a session as Connect does, in template1 where the server refuses the
+// target's database: it was dropped (3D000), takes no connections (55000), or CONNECT was revoked
+// (42501).
+func ConnectAnyDatabase(ctx context.Context, t Target) (*Conn, error) {
+	conn, err := Connect(ctx, t)
+	switch sqlState(err) {
+	case "3D000", "55000", "42501":
+		t.Database = "template1"
+		return Connect(ctx, t)
+	}
+	return conn, err
+}
 
 // AskStandby asks a server for its role by a session in replication mode, which belongs to no
 // database: no lock on pg_database, no event trigger and no database can stand in its way.

@@ -2,9 +2,12 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
@@ -32,6 +35,8 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 		return s.record(ctx, ha.Promotion{Epoch: s.latest, InSync: s.complete(a.Number)})
 	case ha.Spare:
 		return s.spare(ctx, a)
+	case ha.Leave:
+		return s.leave(ctx, a)
 	case ha.Follow:
 		return s.configure(ctx, a.Node, nil, 0)
 	case ha.Yield:
@@ -41,7 +46,7 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 	case ha.Fail, ha.Replace:
 		return s.fail(ctx, a)
 	case ha.Halt:
-		s.Log.Error("stopping PostgreSQL at once: " + a.Why)
+		s.noteCrash("stopped at once: " + a.Why)
 		return postmaster.Shutdown(ctx, s.Instance.PGData, s.Log, postmaster.Ladder{Immediate: time.Second})
 	}
 	return fmt.Errorf("unknown action %q", a.Verb)
@@ -162,10 +167,19 @@ func (s *Supervisor) apply(ctx context.Context, settings pg.Settings) error {
 	if changed {
 		s.Log.Info("configuration changed", "follows", followed(settings), "commits_wait_for", pg.All(settings.Synchronous, settings.Spared).String())
 	}
-	if s.conn == nil {
-		return fmt.Errorf("cannot reload the configuration: PostgreSQL does not answer")
+	return s.reread()
+}
+
+// reread lets PostgreSQL read its configuration again, by the signal that pg_reload_conf() sends, too
+// (manual, "Server Signaling Functions"): that needs no session.
+func (s *Supervisor) reread() error {
+	if s.server == nil {
+		return errors.New("cannot reload the configuration: PostgreSQL does not run")
 	}
-	return s.conn.Reload(ctx)
+	if err := s.server.Signal(unix.SIGHUP); err != nil {
+		return fmt.Errorf("cannot reload the configuration: %w", err)
+	}
+	return nil
 }
 
 // takeIn copies the administrator's access rules anew when the configuration

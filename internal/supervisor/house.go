@@ -57,7 +57,7 @@ type house struct {
 func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
-	conn, err := pg.Connect(ctx, instance.Local(h.instance))
+	conn, err := pg.ConnectAnyDatabase(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
 		return found
@@ -127,7 +127,7 @@ func (s *Supervisor) enforce() {
 	s.background.Go(func() {
 		limited, cancel := context.WithTimeout(s.life, enforceLimit)
 		defer cancel()
-		conn, err := pg.Connect(limited, target)
+		conn, err := pg.ConnectAnyDatabase(limited, target)
 		if err == nil {
 			err = errors.Join(conn.Checkpoint(limited), conn.Close(limited))
 		}

@@ -85,7 +85,7 @@ func (s *Supervisor) judge(ctx context.Context, seen *observation) {
 	alive := pg.Serves(seen.err)
 	role := s.askRole(ctx, &alive)
 	var p pulse
-	if role == ha.Unknown || !alive || !s.remembers(role) {
+	if role == ha.Unknown || !s.remembers(role) {
 		p = s.feel(ctx)
 		alive = alive || s.beats(p, seen.err)
 		if role == ha.Unknown {
@@ -102,7 +102,7 @@ func (s *Supervisor) judge(ctx context.Context, seen *observation) {
 	case role == ha.Unknown:
 	case s.remembers(role):
 		seen.role, seen.blind = role, true
-	case p.err == nil && p.files.Control.System != 0:
+	case p.err == nil:
 		seen.role, seen.blind, seen.look = role, true, s.lookOfFiles(p, role)
 	}
 }
@@ -225,7 +225,7 @@ func (s *Supervisor) lookOfFiles(p pulse, role ha.Role) pg.Look {
 		return look
 	}
 	look.Redo, look.Replayed = c.Redo, max(c.Checkpoint, c.MinRecovery)
-	if at, err := pg.SegmentStart(p.children.Segment, c.SegmentSize); err == nil {
+	if at, ok := pg.SegmentStart(p.children.Segment, c.SegmentSize); ok {
 		look.Replayed = max(look.Replayed, at)
 	}
 	return look

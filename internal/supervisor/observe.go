@@ -145,13 +145,7 @@ func (s *Supervisor) connect(ctx context.Context) (err error) {
 	if s.conn != nil {
 		return nil
 	}
-	target := instance.Local(s.Instance)
-	s.conn, err = pg.Connect(ctx, target)
-	// 3D000: it was dropped, 55000: it takes no connections, 42501: CONNECT was revoked.
-	if code := pg.Answered(err); code == "3D000" || code == "55000" || code == "42501" {
-		target.Database = "template1"
-		s.conn, err = pg.Connect(ctx, target)
-	}
+	s.conn, err = pg.ConnectAnyDatabase(ctx, instance.Local(s.Instance))
 	return err
 }
 
