@@ -101,7 +101,7 @@ func (s *Supervisor) judge(ctx context.Context, seen *observation) {
 	switch {
 	case role == ha.Unknown:
 	case s.remembers(role):
-		seen.role, seen.blind = role, true
+		seen.role, seen.blind, seen.hold = role, true, s.seen.hold
 	case p.err == nil:
 		seen.role, seen.blind, seen.look = role, true, s.lookOfFiles(p, role)
 	}

@@ -57,7 +57,7 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := s.promoteServer(ctx); err != nil {
 		return err
 	}
-	s.observe(ctx)
+	s.awaitPrimary(ctx)
 	return s.confirm(next.Epoch, received)
 }
 

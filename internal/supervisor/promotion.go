@@ -92,6 +92,24 @@ func (s *Supervisor) promoteServer(ctx context.Context) (err error) {
 	}
 }
 
+// openPatience is how long after a promotion the postmaster may refuse sessions: it learns of the end of
+// the recovery when the startup process ends.
+const openPatience = 5 * time.Second
+
+// awaitPrimary observes until the server shows that it is a primary.
+func (s *Supervisor) awaitPrimary(ctx context.Context) {
+	for end := time.Now().Add(openPatience); ; {
+		if s.observe(ctx); s.seen.role == ha.Primary || time.Now().After(end) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(promotionPoll):
+		}
+	}
+}
+
 // resume ends a pause by hand, which the order to promote ends as well since PostgreSQL 14.
 func (s *Supervisor) resume(ctx context.Context) {
 	if s.conn == nil || s.seen.blind || !s.seen.look.ReplayPaused {

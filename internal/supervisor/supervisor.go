@@ -96,7 +96,7 @@ type Supervisor struct {
 	refusal    error               // with which the server answered the latest question; nil: it answered it
 	refusedAt  time.Time
 	fedAt      time.Time // systemd's watchdog
-	failure    string     // why the latest look failed, as logged; "": it did not
+	failure    string    // why the latest look failed, as logged; "": it did not
 	replay     replaySettings
 	warned     time.Time // since when something is unusual
 	follows    string    // node in primary_conninfo

@@ -1,0 +1,49 @@
+package supervisor
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/ha"
+)
+
+// A server that was started with a recovery target would be promoted short of what it has received.
+func TestAStandbyWithARecoveryTargetIsHeld(t *testing.T) {
+	s, m := startStandby(t, "-c", "recovery_target_name=never_made")
+	m.onWrite = func(r cluster.Record) { t.Errorf("recorded %+v", r) }
+	if held := s.facts().Held; !strings.Contains(held, "recovery_target_name (command line)") {
+		t.Errorf("held by %q", held)
+	}
+	if err := s.promote(t.Context()); err == nil || !strings.Contains(err.Error(), "the replay is held") {
+		t.Errorf("promoted: %v", err)
+	}
+	// What cannot be asked for a while holds all the same.
+	s.refusal, s.refusedAt = &pgconn.PgError{Code: "53300"}, time.Now()
+	if s.observe(t.Context()); !s.seen.blind || s.facts().Held == "" {
+		t.Errorf("blind %v, held by %q", s.seen.blind, s.facts().Held)
+	}
+	if w := s.state().Warnings; len(w) < 2 || !strings.Contains(w[1], "not promotable, because its replay is held") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestAPromotionResumesAReplayThatWasPausedByHand(t *testing.T) {
+	s, m := startStandby(t)
+	m.onWrite = func(cluster.Record) {}
+	run(t, s.client(t, "postgres"), "SELECT pg_wal_replay_pause()")
+	s.observe(t.Context())
+	if f := s.facts(); f.Held != "" || !s.seen.look.ReplayPaused {
+		t.Errorf("held by %q, paused %v", f.Held, s.seen.look.ReplayPaused)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	must(t, s.promote(ctx))
+	if s.seen.role != ha.Primary {
+		t.Errorf("%s", s.seen.role)
+	}
+}
