@@ -78,7 +78,7 @@ const (
 	Connect  Verb = "connect" // write and load the configuration by which this standby follows Node
 	Leave    Verb = "leave"   // this standby declares itself behind
 	Replace  Verb = "replace" // report this standby as failed, whose next start is to copy Node
-	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary
+	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary; Number: see usurped
 )
 
 // Action is one thing to do, and why.
@@ -143,7 +143,7 @@ func asPrimary(f Facts) []Action {
 	// A promotion that this server has not seen: whatever it acknowledges from
 	// now on is lost.
 	if latest.Number > 0 && latest.Node != f.Self.Node {
-		return []Action{{Verb: Halt, Why: usurped(f, latest)}}
+		return []Action{usurped(f, latest)}
 	}
 	if f.Epoch.Number == 0 {
 		return nil // a promotion is under way
@@ -166,13 +166,13 @@ func asPrimary(f Facts) []Action {
 
 // usurped says why this primary may not go on: another host is the primary on record. A server whose
 // history goes through that promotion was its standby, and nobody but an administrator promotes one
-// without a record.
-func usurped(f Facts, latest Epoch) string {
+// without a record; Number is then the timeline of that promotion.
+func usurped(f Facts, latest Epoch) Action {
 	if f.History.Timeline > latest.Timeline && f.History.Contains(latest.Timeline, latest.Switch) {
-		return fmt.Sprintf("somebody promoted PostgreSQL here by hand, to timeline %d, while %s is the primary (epoch %d): "+
-			"leave that to Pacemaker", f.History.Timeline, latest.Node, latest.Number)
+		return Action{Verb: Halt, Number: int(f.History.Timeline), Why: fmt.Sprintf("somebody promoted PostgreSQL here by hand, to timeline %d, while %s is the primary (epoch %d): "+
+			"leave that to Pacemaker", f.History.Timeline, latest.Node, latest.Number)}
 	}
-	return fmt.Sprintf("%s was promoted (epoch %d)", latest.Node, latest.Number)
+	return Action{Verb: Halt, Why: fmt.Sprintf("%s was promoted (epoch %d)", latest.Node, latest.Number)}
 }
 
 func asStandby(f Facts) []Action {

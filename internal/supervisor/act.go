@@ -47,6 +47,7 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 		return s.fail(ctx, a)
 	case ha.Halt:
 		s.noteCrash("stopped at once: " + a.Why)
+		s.noteByHand(a)
 		return postmaster.Shutdown(ctx, s.Instance.PGData, s.Log, postmaster.Ladder{Immediate: time.Second})
 	}
 	return fmt.Errorf("unknown action %q", a.Verb)
@@ -277,7 +278,20 @@ func (s *Supervisor) note(e control.Event) {
 func (s *Supervisor) noteCrash(what string) {
 	s.Log.Error(what, "PGTWIN_ROLE", string(s.seen.role))
 	s.note(control.Event{Kind: control.EventCrash, Node: s.Instance.Node, Epoch: s.view.Epoch.Number, Timeline: s.seen.look.Timeline, Why: what})
-	s.crashes = crashes{s.crashes.Count + 1, time.Now()}
+	s.crashes = crashes{Count: s.crashes.Count + 1, Last: time.Now()}
+	s.keepCrashes()
+}
+
+// noteByHand keeps, for the status, that somebody promoted this standby.
+func (s *Supervisor) noteByHand(a ha.Action) {
+	if a.Number == 0 {
+		return
+	}
+	s.crashes.ByHand = a.Why
+	s.keepCrashes()
+}
+
+func (s *Supervisor) keepCrashes() {
 	if err := control.WriteJSON(config.CrashFile(s.Instance.Name), s.crashes, 0o644); err != nil {
 		s.Log.Warn("cannot record the crash", "error", err)
 	}

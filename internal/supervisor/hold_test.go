@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
 )
 
@@ -45,5 +47,29 @@ func TestAPromotionResumesAReplayThatWasPausedByHand(t *testing.T) {
 	must(t, s.promote(ctx))
 	if s.seen.role != ha.Primary {
 		t.Errorf("%s", s.seen.role)
+	}
+}
+
+func TestTheStatusSaysThatSomebodyPromotedByHand(t *testing.T) {
+	s := supervising(ha.Down, "h2")
+	s.Instance.Name = "supervisortest-byhand"
+	must(t, os.MkdirAll(config.StateDir(s.Instance.Name), 0o755))
+	t.Cleanup(func() { must(t, os.RemoveAll(config.StateDir(s.Instance.Name))) })
+	s.noteCrash("stopped at once")
+	s.noteByHand(ha.Action{Verb: ha.Halt, Why: "h2 was promoted (epoch 8)"})
+	if w := s.state().Warnings; len(w) > 0 {
+		t.Errorf("overtaken: %q", w)
+	}
+	s.noteByHand(ha.Action{Verb: ha.Halt, Number: 11, Why: "somebody promoted PostgreSQL here by hand"})
+	s.background.Wait()
+	kept, err := readCrashes(s.Instance.Name) // by the next supervisor
+	must(t, err)
+	s.crashes = kept
+	if w := s.state().Warnings; len(w) != 1 || !strings.Contains(w[0], "somebody promoted PostgreSQL here by hand") {
+		t.Errorf("warnings %q", w)
+	}
+	s.crashes.Last = s.crashes.Last.Add(-byHandShown)
+	if w := s.state().Warnings; len(w) > 0 {
+		t.Errorf("for ever: %q", w)
 	}
 }

@@ -207,6 +207,8 @@ func (s *Supervisor) findMainPID(ctx context.Context) error {
 type crashes struct {
 	Count int
 	Last  time.Time
+	// ByHand is what somebody did by whom the last one was caused, in words; "": nobody.
+	ByHand string `json:",omitempty"`
 }
 
 func readCrashes(name string) (c crashes, err error) {

@@ -18,6 +18,9 @@ import (
 // stallWarning is how long a disk may take for one write without a word.
 const stallWarning = 3 * time.Second
 
+// byHandShown is how long the status says that somebody promoted this standby by hand.
+const byHandShown = 10 * time.Minute
+
 // state is what the supervisor knows, for the agent, status and metrics.
 func (s *Supervisor) state() control.State {
 	i, seen, look := s.Instance, s.seen, s.seen.look
@@ -96,6 +99,7 @@ func (s *Supervisor) warnings(st control.State) []string {
 			all = append(all, fmt.Sprintf(format, a...))
 		}
 	}
+	add(s.crashes.ByHand != "" && time.Since(s.crashes.Last) < byHandShown, "PostgreSQL was stopped: %s", s.crashes.ByHand)
 	add(s.seen.role == ha.Unknown, "PostgreSQL does not answer: %v", s.seen.err)
 	add(st.Blind && st.Role == ha.Primary, "PostgreSQL runs as primary but does not answer pgtwin: commits would wait for a standby that is lost now: %v", s.seen.err)
 	add(st.Blind && st.Role == ha.Standby, "PostgreSQL runs as standby but does not answer pgtwin: %v", s.seen.err)
