@@ -83,6 +83,7 @@ type State struct {
 	Role     ha.Role
 	Phase    Phase
 	Detail   string    `json:",omitempty"` // what is being done or waited for, in words
+	Blind    bool      `json:",omitempty"` // it runs in this role, but does not answer pgtwin's questions: positions and standbys are of an earlier time
 	Stalled  bool      `json:",omitempty"` // primary: its disk takes no WAL
 	Yielding bool      `json:",omitempty"` // the primary died or hangs, and a peer is to take over
 	Progress *Progress `json:",omitempty"`

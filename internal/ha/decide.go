@@ -29,6 +29,7 @@ type Facts struct {
 	Receiving   bool          // standby: WAL comes in from the primary
 	UnservedFor time.Duration // standby: how long it has not
 	Lagging     bool          // standby: another member of the quorum has had more for a while
+	Repairable  bool          // standby, while Held: a start lifts what holds its replay
 	Standbys    []Follower
 	// CollationsChanged says, on a standby, that a collation has another version than the one by which stored
 	// text is sorted; CollationsAwaited, that its versions are just being asked for.
@@ -82,8 +83,9 @@ const (
 	Yield    Verb = "yield"   // the peers shall take over from a dead primary
 	Fail     Verb = "fail"    // report this instance to Pacemaker as failed
 	Connect  Verb = "connect" // write and load the configuration by which this standby follows Node
+	Leave    Verb = "leave"   // this standby declares itself behind
 	Replace  Verb = "replace" // report this standby as failed, whose next start is to copy Node
-	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary
+	Halt     Verb = "halt"    // stop PostgreSQL at once: another host is primary; Number: see usurped
 )
 
 // Action is one thing to do, and why.
@@ -149,10 +151,15 @@ func asPrimary(f Facts) []Action {
 	// A promotion that this server has not seen: whatever it acknowledges from
 	// now on is lost.
 	if latest.Number > 0 && latest.Node != f.Self.Node {
-		return []Action{{Verb: Halt, Why: fmt.Sprintf("%s was promoted (epoch %d)", latest.Node, latest.Number)}}
+		return []Action{usurped(f, latest)}
 	}
 	if f.Epoch.Number == 0 {
 		return nil // a promotion is under way
+	}
+	// What is known of the standbys is of an earlier look: nobody is recorded, required or released by
+	// that. A standby that is lost meanwhile is waited for until this host can see again.
+	if f.Blind {
+		return score(f, PrimaryScore, "primary")
 	}
 	// A disk that takes nothing lets no commit through, whatever the queries say.
 	if yields := yieldAfter(f, f.StalledFor, "the disk has taken no WAL"); yields != nil {
@@ -165,10 +172,23 @@ func asPrimary(f Facts) []Action {
 	return append(actions, keepSync(f)...)
 }
 
+// usurped says why this primary may not go on: another host is the primary on record. A server whose
+// history goes through that promotion was its standby, and nobody but an administrator promotes one
+// without a record; Number is then the timeline of that promotion.
+func usurped(f Facts, latest Epoch) Action {
+	if f.History.Timeline > latest.Timeline && f.History.Contains(latest.Timeline, latest.Switch) {
+		return Action{Verb: Halt, Number: int(f.History.Timeline), Why: fmt.Sprintf("somebody promoted PostgreSQL here by hand, to timeline %d, while %s is the primary (epoch %d): "+
+			"leave that to Pacemaker", f.History.Timeline, latest.Node, latest.Number)}
+	}
+	return Action{Verb: Halt, Why: fmt.Sprintf("%s was promoted (epoch %d)", latest.Node, latest.Number)}
+}
+
 func asStandby(f Facts) []Action {
 	var actions []Action
 	verdict := Promotable(f.Candidate)
 	switch {
+	case f.Held != "":
+		actions = score(f, Minus, verdict.Why)
 	// The score is also the claim by which another host sees that there are two.
 	case f.Epoch.Number == 0 && f.Founder:
 		actions = score(f, AdoptScore, verdict.Why)
@@ -187,6 +207,12 @@ func asStandby(f Facts) []Action {
 	}
 	if up := f.Epoch.Node; up != "" && up != f.Self.Node && up != f.Upstream {
 		actions = append(actions, Action{Verb: Follow, Node: up, Why: fmt.Sprintf("%s was promoted (epoch %d)", up, f.Epoch.Number)})
+	}
+	switch {
+	case f.Held != "":
+		return append(actions, release(f)...)
+	case f.Blind: // what it receives is not known
+		return actions
 	}
 	return append(actions, repair(f)...)
 }
@@ -212,6 +238,19 @@ func lowered(f Facts) []Action {
 // primaryOf says whether the recorded primary is on record as serving.
 func primaryOf(f Facts) bool {
 	return slices.ContainsFunc(f.Peers, func(p Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score == PrimaryScore })
+}
+
+// release is for a standby whose replay is held. It cannot be promoted, so commits need not wait for
+// it: while its primary serves, it declares itself behind. Where the primary is lost the record
+// stands, because it is true of the WAL that is here: restarted, this host may be promoted by it.
+func release(f Facts) []Action {
+	if f.Receiving && f.Quorate && f.Mode != Strict && f.Epoch.Number > 0 && f.Self.InSync == f.Epoch.Number {
+		return []Action{{Verb: Leave, Node: f.Self.Node, Why: "the replay is held: " + f.Held}}
+	}
+	if !f.Repairable || f.Outage.exhausted(Fail) {
+		return nil
+	}
+	return []Action{{Verb: Fail, Node: f.Self.Node, Why: "a start lifts what holds the replay: " + f.Held}}
 }
 
 func asDown(f Facts) []Action {

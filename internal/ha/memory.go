@@ -11,6 +11,7 @@ type Sender struct {
 	Streaming bool
 	Waited    bool // PostgreSQL waits for it: sync_state sync or quorum
 	Flushed   LSN
+	Replayed  LSN // 0: not known
 }
 
 // StallPatience is how long a standby that is connected may flush nothing,
@@ -36,6 +37,7 @@ type remembered struct {
 	doubtful bool      // that it is behind may not be the last word: no record of ours is above all others
 	leaving  int       // pid of the walsender whose standby has released us, -1 if it was gone already; 0: none has
 	left     time.Time // when that was noticed
+	reached  LSN       // how far its standby had replayed then; 0: not known
 }
 
 // of starts a memory with the present: a peer not looked at yet is not lost.
@@ -70,7 +72,7 @@ func (m *Memory) Read(now time.Time, epoch Epoch, peers []Membership, senders ma
 		if p.recorded && !recorded {
 			p.leaving, p.left, p.doubtful = -1, now, true
 			if sender, ok := senders[node.Node]; ok {
-				p.leaving = sender.PID
+				p.leaving, p.reached = sender.PID, sender.Replayed
 			}
 		}
 		if recorded {
@@ -94,6 +96,20 @@ func (m *Memory) Published(now time.Time, node string, number int) {
 	p := m.of(node, now)
 	p.recorded, p.doubtful = number > 0, false
 	p.behindSince(now, number == 0)
+}
+
+// standsStill says whether a standby that has declared itself behind, and stays, has replayed nothing
+// since although it has more: its replay is held, and complete it would be recorded for nothing.
+func (p *remembered) standsStill(sender Sender) bool {
+	return p.reached > 0 && sender.Replayed == p.reached && sender.Flushed > sender.Replayed
+}
+
+// Unseen is for a look in which a primary could not see its peers: none of them counts as lost for a
+// time in which nobody looked.
+func (m *Memory) Unseen(now time.Time, peers []Membership) {
+	for _, node := range peers {
+		m.of(node.Node, now).streamed = now
+	}
 }
 
 func (p *remembered) behindSince(now time.Time, behind bool) {
@@ -131,7 +147,7 @@ func (m *Memory) Followers(now time.Time, peers []Membership, senders map[string
 			Doubtful: p.doubtful,
 			// Until it comes back on another connection. Where the farewell was noticed
 			// after the return, the connection is the new one already.
-			Leaving: p.leaving != 0 && (!connected || sender.PID == p.leaving && now.Sub(p.left) < FarewellPatience),
+			Leaving: p.leaving != 0 && (!connected || sender.PID == p.leaving && (now.Sub(p.left) < FarewellPatience || p.standsStill(sender))),
 		}
 		if !p.behind.IsZero() {
 			f.BehindFor = now.Sub(p.behind)

@@ -48,6 +48,11 @@ func Promotable(c Candidate) Verdict {
 	if c.Unsound {
 		return no("a rewind or clone of the data directory was not finished")
 	}
+	// A promotion ends recovery where the replay stands, or PostgreSQL ends with it: what was received
+	// and acknowledged behind that point would be lost. Force does not change what PostgreSQL does.
+	if c.Held != "" {
+		return no("the replay is held: %s", c.Held)
+	}
 	// The other partition may be promoting, too.
 	if !c.Quorate {
 		return no("this part of the cluster has no quorum")

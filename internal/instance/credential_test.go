@@ -22,7 +22,7 @@ func TestValidationNamesWhatIsWrongWithThePasswordFile(t *testing.T) {
 		"*:*:replication:a:secret:more\n":  "line 1 of password file",
 	} {
 		t.Run(says, func(t *testing.T) {
-			i := ready(t)
+			i := checkable(t)
 			must(t, os.WriteFile(i.PassFile, []byte(text), 0o600))
 			check := func(when string) {
 				err := Check(t.Context(), i, slog.New(slog.DiscardHandler))
@@ -48,7 +48,7 @@ func TestAStartDuringARotationTakesThePasswordThatWorks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			port := startPrimary(t)
-			i := ready(t)
+			i := checkable(t)
 			i.Port, i.Addresses = port, map[string]string{"h2": "127.0.0.1"}
 			must(t, os.WriteFile(i.PassFile, []byte("*:*:replication:replicator:"+c.wanted+"\n"), 0o600))
 			must(t, os.MkdirAll(config.RunDir(i.Name), 0o755))
@@ -69,7 +69,7 @@ func TestAStartDuringARotationTakesThePasswordThatWorks(t *testing.T) {
 }
 
 func TestAStartGoesOnWithTheLastPasswordWhereTheFileIsSpoiled(t *testing.T) {
-	i := ready(t)
+	i := checkable(t)
 	must(t, os.Remove(i.PassFile))
 	a := New(i, nil, slog.New(slog.DiscardHandler))
 	if err := a.findCredential(); err == nil || !strings.Contains(err.Error(), filepath.Base(i.PassFile)) {

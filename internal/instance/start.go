@@ -258,11 +258,15 @@ func (a *Activation) answers(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := pg.Connect(ctx, Local(a.Instance))
-	if err != nil {
-		return err
+	conn, err := pg.ConnectAnyDatabase(ctx, Local(a.Instance))
+	if err == nil {
+		return conn.Close(ctx)
 	}
-	return conn.Close(ctx)
+	// The server itself has written that it takes connections. That it takes none of ours, for whatever
+	// is wrong with a database, a role or the number of sessions, or, with hot_standby=off, none at all,
+	// is nothing that waiting would mend.
+	a.Log.Warn("PostgreSQL is ready, but refuses pgtwin a session", "error", err)
+	return nil
 }
 
 // Local is the connection to this host's own server, over its socket as root.

@@ -2,9 +2,12 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
@@ -32,6 +35,8 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 		return s.record(ctx, ha.Promotion{Epoch: s.latest, InSync: s.complete(a.Number)})
 	case ha.Spare:
 		return s.spare(ctx, a)
+	case ha.Leave:
+		return s.leave(ctx, a)
 	case ha.Follow:
 		return s.configure(ctx, a.Node, nil, 0)
 	case ha.Yield:
@@ -41,7 +46,8 @@ func (s *Supervisor) act(ctx context.Context, a ha.Action) error {
 	case ha.Fail, ha.Replace:
 		return s.fail(ctx, a)
 	case ha.Halt:
-		s.Log.Error("stopping PostgreSQL at once: " + a.Why)
+		s.noteCrash("stopped at once: " + a.Why)
+		s.noteByHand(a)
 		return postmaster.Shutdown(ctx, s.Instance.PGData, s.Log, postmaster.Ladder{Immediate: time.Second})
 	}
 	return fmt.Errorf("unknown action %q", a.Verb)
@@ -167,10 +173,19 @@ func (s *Supervisor) apply(ctx context.Context, settings pg.Settings) error {
 	if changed {
 		s.Log.Info("configuration changed", "follows", followed(settings), "commits_wait_for", pg.All(settings.Synchronous, settings.Spared).String())
 	}
-	if s.conn == nil {
-		return fmt.Errorf("cannot reload the configuration: PostgreSQL does not answer")
+	return s.reread()
+}
+
+// reread lets PostgreSQL read its configuration again, by the signal that pg_reload_conf() sends, too
+// (manual, "Server Signaling Functions"): that needs no session.
+func (s *Supervisor) reread() error {
+	if s.server == nil {
+		return errors.New("cannot reload the configuration: PostgreSQL does not run")
 	}
-	return s.conn.Reload(ctx)
+	if err := s.server.Signal(unix.SIGHUP); err != nil {
+		return fmt.Errorf("cannot reload the configuration: %w", err)
+	}
+	return nil
 }
 
 // takeIn copies the administrator's access rules anew when the configuration
@@ -268,7 +283,20 @@ func (s *Supervisor) note(e control.Event) {
 func (s *Supervisor) noteCrash(what string) {
 	s.Log.Error(what, "PGTWIN_ROLE", string(s.seen.role))
 	s.note(control.Event{Kind: control.EventCrash, Node: s.Instance.Node, Epoch: s.view.Epoch.Number, Timeline: s.seen.look.Timeline, Why: what})
-	s.crashes = crashes{s.crashes.Count + 1, time.Now()}
+	s.crashes = crashes{Count: s.crashes.Count + 1, Last: time.Now()}
+	s.keepCrashes()
+}
+
+// noteByHand keeps, for the status, that somebody promoted this standby.
+func (s *Supervisor) noteByHand(a ha.Action) {
+	if a.Number == 0 {
+		return
+	}
+	s.crashes.ByHand = a.Why
+	s.keepCrashes()
+}
+
+func (s *Supervisor) keepCrashes() {
 	if err := control.WriteJSON(config.CrashFile(s.Instance.Name), s.crashes, 0o644); err != nil {
 		s.Log.Warn("cannot record the crash", "error", err)
 	}

@@ -31,6 +31,7 @@ func (s *Supervisor) candidate() ha.Candidate {
 		Epoch:     s.view.Epoch,
 		Known:     s.knownHere(),
 		Role:      s.seen.role,
+		Held:      s.seen.hold.why,
 		Unsound:   s.seen.unsound,
 		System:    s.seen.look.System,
 		History:   s.currentHistory(),
@@ -105,6 +106,8 @@ func (s *Supervisor) facts() ha.Facts {
 	f := ha.Facts{
 		Candidate:   s.candidate(),
 		Mode:        ha.Mode(s.Instance.RepMode),
+		Blind:       s.seen.blind,
+		Repairable:  s.seen.hold.why != "",
 		SyncTimeout: s.Instance.SyncTimeout,
 		MaxLag:      s.Instance.MaxPromotionLagBytes,
 		Waiting:     s.seen.progress.Phase == control.PhaseWaiting,
@@ -122,13 +125,11 @@ func (s *Supervisor) facts() ha.Facts {
 	if s.unserved = firstTime(s.unserved, s.seen.at, !f.Receiving); !f.Receiving {
 		f.UnservedFor = time.Since(s.unserved)
 	}
-	s.hung = firstTime(s.hung, s.seen.at, f.Role == ha.Unknown)
 	if f.Role == ha.Unknown {
-		// What it was cannot be asked, but is on record. The time in which it was
-		// asked in vain counts.
-		f.WasPrimary, f.HungFor = f.Epoch.Node == s.Instance.Node, time.Since(s.hung)
+		// What it was cannot be asked, but is on record.
+		f.WasPrimary, f.HungFor = f.Epoch.Node == s.Instance.Node, s.silence.hungFor()
 	}
-	if !s.stalled.IsZero() {
+	if !s.stalled.IsZero() && !f.Blind {
 		f.StalledFor = s.seen.at.Sub(s.stalled)
 	}
 	if !f.Died && f.Role != ha.Unknown && s.stalled.IsZero() {
@@ -136,7 +137,10 @@ func (s *Supervisor) facts() ha.Facts {
 	} else if !s.yielded.IsZero() {
 		f.YieldedFor = time.Since(s.yielded)
 	}
-	if s.seen.role == ha.Primary {
+	switch {
+	case s.seen.role == ha.Primary && f.Blind:
+		s.memory.Unseen(s.seen.at, f.Peers)
+	case s.seen.role == ha.Primary:
 		f.Required, f.Spared = s.required(), s.spared()
 		f.Quorum = s.quorum(f.Required, f.Spared)
 		f.Standbys = s.memory.Followers(s.seen.at, f.Peers, s.senders(), s.proven(f.Required), s.seen.look.Written)
@@ -184,7 +188,7 @@ func (s *Supervisor) senders() map[string]ha.Sender {
 	for _, node := range s.view.Nodes {
 		if w := s.sender(node.Node); w != nil {
 			all[node.Node] = ha.Sender{
-				PID: w.PID, Streaming: w.State == "streaming", Flushed: w.Flushed,
+				PID: w.PID, Streaming: w.State == "streaming", Flushed: w.Flushed, Replayed: w.Replayed,
 				Waited: (w.SyncState == "sync" || w.SyncState == "quorum" || w.SyncState == "potential") && s.enforced == s.settings,
 			}
 		}

@@ -151,7 +151,7 @@ func (s *Supervisor) enforce() {
 	s.background.Go(func() {
 		limited, cancel := context.WithTimeout(s.life, enforceLimit)
 		defer cancel()
-		conn, err := pg.Connect(limited, target)
+		conn, err := pg.ConnectAnyDatabase(limited, target)
 		if err == nil {
 			err = errors.Join(conn.Checkpoint(limited), conn.Close(limited))
 		}

@@ -24,6 +24,8 @@ type observation struct {
 	at       time.Time
 	role     ha.Role
 	look     pg.Look // of the last time that PostgreSQL answered
+	blind    bool    // it runs, in this role, and the look is of an earlier time
+	hold     hold    // of the replay of a standby
 	err      error   // why it does not answer now
 	progress control.Progress
 	intent   control.Intent
@@ -56,9 +58,11 @@ func (s *Supervisor) observe(ctx context.Context) {
 	if seen.role != before.role || seen.progress.Phase != before.progress.Phase {
 		s.changed = seen.at
 	}
-	stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
-	s.stalled = firstTime(s.stalled, seen.at, stalls)
-	s.stream.note(seen)
+	if !seen.blind { // it says nothing new
+		stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
+		s.stalled = firstTime(s.stalled, seen.at, stalls)
+		s.stream.note(seen)
+	}
 	seen.replays = seen.look.Replayed > before.look.Replayed
 	if seen.look.Synchronous != before.look.Synchronous {
 		s.settings++
@@ -115,26 +119,18 @@ func (s *Supervisor) askServer(ctx context.Context, seen *observation) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	for attempt := range 2 {
-		if seen.err = s.connect(ctx); seen.err != nil {
-			break
-		}
-		seen.look, seen.err = s.conn.Look(ctx)
-		if seen.err == nil {
-			break
-		}
-		s.disconnect()
-		if attempt > 0 || ctx.Err() != nil {
-			break
-		}
+	before := seen.look
+	if seen.look, seen.err = s.question(ctx); seen.err == nil {
+		s.silence, s.pulse, s.lookedAt = silence{}, nil, s.server
+		seen.hold = s.askHold(ctx, seen.look)
+	} else {
+		seen.look = before
 	}
 	switch {
 	case seen.err != nil && seen.progress.Phase == control.PhaseStarting:
 		seen.role = ha.Down // recovering, not there yet
 	case seen.err != nil:
-		seen.role = ha.Unknown
+		s.judge(ctx, seen)
 	case seen.look.InRecovery:
 		seen.role = ha.Standby
 	default:
@@ -142,16 +138,17 @@ func (s *Supervisor) askServer(ctx context.Context, seen *observation) {
 	}
 	// It may have died while being asked.
 	if seen.role == ha.Unknown && !s.server.Alive() {
-		s.server, seen.role = nil, ha.Down
+		s.server, seen.role, s.silence = nil, ha.Down, silence{}
 		s.lookAtData(seen)
 	}
+	s.noteFailure(seen)
 }
 
 func (s *Supervisor) connect(ctx context.Context) (err error) {
 	if s.conn != nil {
 		return nil
 	}
-	s.conn, err = pg.Connect(ctx, instance.Local(s.Instance))
+	s.conn, err = pg.ConnectAnyDatabase(ctx, instance.Local(s.Instance))
 	return err
 }
 
@@ -213,6 +210,8 @@ func (s *Supervisor) findMainPID(ctx context.Context) error {
 type crashes struct {
 	Count int
 	Last  time.Time
+	// ByHand is what somebody did by whom the last one was caused, in words; "": nobody.
+	ByHand string `json:",omitempty"`
 }
 
 func readCrashes(name string) (c crashes, err error) {

@@ -22,8 +22,18 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := s.awaitServer(ctx); err != nil {
 		return err
 	}
-	if s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node {
-		return nil
+	if s.seen.role == ha.Primary {
+		// A supervisor that has just begun may not have read the records yet.
+		if err := s.refresh(ctx); err != nil {
+			return err
+		}
+		switch node := s.view.Epoch.Node; {
+		case node == s.Instance.Node:
+			return nil
+		case node != "":
+			return fmt.Errorf("not promoted: PostgreSQL here is a primary on timeline %d that %s, the primary on record (epoch %d), knows nothing of",
+				s.seen.look.Timeline, node, s.view.Epoch.Number)
+		}
 	}
 	verdict, err := s.verdict(ctx)
 	if err != nil {
@@ -46,11 +56,12 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), next.Reserved); err != nil {
 		return err
 	}
-	if err := s.conn.Promote(ctx); err != nil {
+	received := s.seen.look.Received
+	if err := s.promoteServer(ctx); err != nil {
 		return err
 	}
-	s.observe(ctx)
-	return s.confirm(next.Epoch)
+	s.awaitPrimary(ctx)
+	return s.confirm(next.Epoch, received)
 }
 
 // leavePatience is how long a host that shuts down in good order may be neither
@@ -105,6 +116,7 @@ func (s *Supervisor) awaitServer(ctx context.Context) error {
 			granted = true
 		}
 		s.show(ctx)
+		s.feedIfDue()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("not promoted: PostgreSQL is %s (%s)", s.seen.role, s.seen.progress.Phase)
@@ -197,13 +209,16 @@ func (s *Supervisor) ignorant(ctx context.Context, epoch ha.Epoch) (string, erro
 	return "", nil
 }
 
-// confirm compares what PostgreSQL did with what was recorded.
-func (s *Supervisor) confirm(epoch ha.Epoch) error {
+// confirm compares what PostgreSQL did with what was recorded, and with what it had received before.
+func (s *Supervisor) confirm(epoch ha.Epoch, received ha.LSN) error {
 	if s.seen.role != ha.Primary {
 		return fmt.Errorf("PostgreSQL is %s after its promotion: %w", s.seen.role, s.seen.err)
 	}
 	if got := s.seen.look.Timeline; got != epoch.Timeline {
 		return fmt.Errorf("PostgreSQL went to timeline %d, recorded is %d: another host may use it", got, epoch.Timeline)
+	}
+	if err := s.missed(epoch, received); err != nil {
+		return err
 	}
 	s.know(epoch)
 	s.guardPrimary()

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
-
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
@@ -213,9 +211,7 @@ func (s *Supervisor) gather(ctx context.Context) (catching bool, err error) {
 		return false, nil
 	}
 	// The loop stands still meanwhile, but it does not hang: see stuck.
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
-		s.Log.Warn("cannot feed the watchdog", "error", err)
-	}
+	s.feed()
 	if s.follows != ahead {
 		s.Log.Info(fmt.Sprintf("%s has more of the last commits, at %s: getting them before the promotion", ahead, s.positions[ahead]))
 	}

@@ -28,7 +28,7 @@ func (s *Supervisor) outage(f ha.Facts) ha.Outage {
 	if look.AwaitsWAL {
 		s.awaited = now
 	}
-	if s.receives() && now.Sub(s.stream.since) > ha.RepairMemory {
+	if s.receives() && f.Held == "" && now.Sub(s.stream.since) > ha.RepairMemory {
 		s.forgetRepairs()
 	}
 	s.dry = firstTime(s.dry, s.seen.at, s.seen.role == ha.Standby && f.Epoch.Node != s.Instance.Node && !s.receives() && !s.seen.replays &&

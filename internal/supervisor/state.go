@@ -18,12 +18,15 @@ import (
 // stallWarning is how long a disk may take for one write without a word.
 const stallWarning = 3 * time.Second
 
+// byHandShown is how long the status says that somebody promoted this standby by hand.
+const byHandShown = 10 * time.Minute
+
 // state is what the supervisor knows, for the agent, status and metrics.
 func (s *Supervisor) state() control.State {
 	i, seen, look := s.Instance, s.seen, s.seen.look
 	st := control.State{
 		Instance: i.Name, Resource: i.Resource, Node: i.Node, Updated: seen.at,
-		Role: seen.role, Phase: seen.progress.Phase, Detail: seen.progress.Detail,
+		Role: seen.role, Blind: seen.blind, Phase: seen.progress.Phase, Detail: seen.progress.Detail,
 		Quorate: s.view.Quorate, Fencing: s.view.Fencing,
 		InSync: s.view.Epoch.Number > 0 && s.self().InSync == s.view.Epoch.Number,
 		Score:  s.self().Score, Runtime: seen.progress.Runtime, Image: seen.progress.Image, Crashes: s.crashes.Count, LastCrash: s.crashes.Last,
@@ -96,14 +99,18 @@ func (s *Supervisor) warnings(st control.State) []string {
 			all = append(all, fmt.Sprintf(format, a...))
 		}
 	}
+	add(s.crashes.ByHand != "" && time.Since(s.crashes.Last) < byHandShown, "PostgreSQL was stopped: %s", s.crashes.ByHand)
 	add(s.seen.role == ha.Unknown, "PostgreSQL does not answer: %v", s.seen.err)
+	add(st.Blind && st.Role == ha.Primary, "PostgreSQL runs as primary but does not answer pgtwin: commits would wait for a standby that is lost now: %v", s.seen.err)
+	add(st.Blind && st.Role == ha.Standby, "PostgreSQL runs as standby but does not answer pgtwin: %v", s.seen.err)
+	add(s.seen.hold.why != "", "not promotable, because its replay is held: %s", s.seen.hold.why)
 	add(st.Stalled, "the disk has taken no WAL for %s: commits wait", time.Since(s.stalled).Round(time.Second))
 	add(s.viewAt.IsZero() && s.view.Nodes == nil, "Pacemaker does not answer")
 	add(s.view.Nodes != nil && !s.view.Quorate, "this part of the cluster has no quorum")
 	add(s.view.Nodes != nil && !s.view.Fencing, "fencing is not configured: a host that is cut off may go on writing, and what it acknowledges is lost")
 	if st.Role == ha.Standby {
-		add(!st.Receiving && s.complaint == "", "no WAL is received from %s", st.Upstream)
-		add(!st.Receiving && s.complaint != "", "no WAL is received from %s: %s", st.Upstream, s.complaint)
+		add(!st.Receiving && s.complaint == "" && !st.Blind, "no WAL is received from %s", st.Upstream)
+		add(!st.Receiving && s.complaint != "" && !st.Blind, "no WAL is received from %s: %s", st.Upstream, s.complaint)
 		add(!st.InSync, "not promotable: commits acknowledged elsewhere may be missing here")
 	}
 	if st.Role == ha.Primary {
@@ -115,11 +122,15 @@ func (s *Supervisor) warnings(st control.State) []string {
 		}
 		add(s.wish.problem != "", "%s", s.wish.problem)
 		for _, node := range s.required() {
+			if st.Blind {
+				break
+			}
 			sender := s.sender(node)
 			add(sender == nil || sender.State != "streaming", "commits wait for %s, which is not connected", node)
 		}
 	}
-	add(s.seen.look.ReplayPaused && st.Role == ha.Standby, "replay is paused")
+	add(s.seen.look.ReplayPaused && st.Role == ha.Standby && s.seen.hold.why == "",
+		"replay is paused: pg_wal_replay_resume() lets it go on, and so does a promotion")
 	if st.Role == ha.Primary || st.Role == ha.Standby {
 		all = append(all, s.advice...)
 		if s.collationsKnown() {
@@ -188,8 +199,14 @@ func (s *Supervisor) publishSummary(ctx context.Context, st control.State) {
 func Sentence(st control.State) string {
 	switch st.Role {
 	case ha.Primary:
+		if st.Blind {
+			return fmt.Sprintf("primary, timeline %d; does not answer pgtwin's questions", st.Timeline)
+		}
 		return fmt.Sprintf("primary, timeline %d; %s", st.Timeline, standbySentence(st))
 	case ha.Standby:
+		if st.Blind {
+			return fmt.Sprintf("standby, timeline %d; does not answer pgtwin's questions", st.Timeline)
+		}
 		if !st.Receiving {
 			return fmt.Sprintf("standby, timeline %d; receives nothing from %s", st.Timeline, st.Upstream)
 		}

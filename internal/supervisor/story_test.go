@@ -80,7 +80,7 @@ func (m *memory) Fail(context.Context, string) error                 { return er
 
 // startStandby runs PostgreSQL as an activation leaves it: a standby that
 // follows nobody, on timeline 1.
-func startStandby(t *testing.T) (*Supervisor, *memory) {
+func startStandby(t *testing.T, options ...string) (*Supervisor, *memory) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pgtwin-supervisor-")
 	must(t, err)
@@ -107,7 +107,7 @@ func startStandby(t *testing.T) (*Supervisor, *memory) {
 	must(t, control.WriteJSON(config.ProgressFile(i.Name), control.Progress{Phase: control.PhaseRunning}, 0o644))
 	must(t, os.WriteFile(config.Intent(i.Name), []byte(control.IntentRun), 0o644))
 
-	cmd := program(t, []string{"postgres", "-D", i.PGData, "-c", "config_file=" + config.PostgresConf(i.Name), "-c", "fsync=off"})
+	cmd := program(t, append([]string{"postgres", "-D", i.PGData, "-c", "config_file=" + config.PostgresConf(i.Name), "-c", "fsync=off"}, options...))
 	must(t, cmd.Start())
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()

@@ -91,7 +91,16 @@ type Supervisor struct {
 	reported   time.Time // start of the activation whose failure was reported
 	diverged   time.Time
 	stalled    time.Time // since when the disk has taken no WAL, while sessions wait for that
-	hung       time.Time // since when PostgreSQL has run without answering
+	silence    silence   // how long nothing has shown that PostgreSQL is alive
+	pulses     chan pulse
+	feeling    bool                // a pulse is being read
+	pulse      *pg.Pulse           // the latest since PostgreSQL last answered; nil: none
+	lookedAt   *postmaster.Process // the server that the latest look is of; nil: none
+	refusal    error               // with which the server answered the latest question; nil: it answered it
+	refusedAt  time.Time
+	fedAt      time.Time // systemd's watchdog
+	failure    string    // why the latest look failed, as logged; "": it did not
+	replay     replaySettings
 	warned     time.Time // since when something is unusual
 	follows    string    // node in primary_conninfo
 	loaded     time.Time // the configuration, when the access rules were copied last
@@ -179,9 +188,7 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 	defer s.disconnect()
 	for {
 		s.tick(ctx)
-		if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
-			s.Log.Warn("cannot feed the watchdog", "error", err)
-		}
+		s.feed()
 		wait := settledLook
 		if !s.settled {
 			wait = unsettledLook
@@ -233,9 +240,11 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 // tick is one round: observe, decide, act, show.
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
-	s.reclaim(ctx)
-	s.takeIn(ctx)
-	s.heedCommit(ctx)
+	if !s.seen.blind { // the look is of another time, and there may be no session
+		s.reclaim(ctx)
+		s.takeIn(ctx)
+		s.heedCommit(ctx)
+	}
 	s.keepSecret(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
@@ -250,9 +259,11 @@ func (s *Supervisor) tick(ctx context.Context) {
 				s.Log.Warn(fmt.Sprintf("cannot %s: %v", action.Verb, err), "why", action.Why)
 			}
 		}
-		s.enforce()
-		s.keepSlots(ctx)
-		s.keepLogical(ctx)
+		if !s.seen.blind {
+			s.enforce()
+			s.keepSlots(ctx)
+			s.keepLogical(ctx)
+		}
 		s.keepHouse()
 		s.keepCollations()
 		s.tendCopies()
@@ -353,7 +364,7 @@ func (s *Supervisor) checkpoint(ctx context.Context) error {
 	if s.conn == nil {
 		return errors.New("PostgreSQL does not answer")
 	}
-	return s.conn.Checkpoint(ctx)
+	return s.fed(func() error { return s.conn.Checkpoint(ctx) })
 }
 
 // release declares this standby behind before it stops and waits for the
@@ -371,11 +382,20 @@ func (s *Supervisor) release(ctx context.Context) error {
 	if !s.view.Quorate || s.self().InSync != s.view.Epoch.Number {
 		return nil // without quorum a record would stay on this side of a split
 	}
-	// It raises no rank: the primary writes over it before commits stop waiting.
-	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
+	if err := s.declareBehind(ctx); err != nil {
 		return err
 	}
 	return pg.AwaitRelease(ctx, instance.Upstream(s.Instance, s.credential, s.view.Epoch.Node), s.Instance.ApplicationName)
+}
+
+// declareBehind takes back the record that this standby is complete. It raises no rank: the primary
+// writes over it before commits stop waiting.
+func (s *Supervisor) declareBehind(ctx context.Context) error {
+	if err := s.Cluster.Write(ctx, s.view, cluster.Record{InSync: map[string]int{s.Instance.Node: 0}}); err != nil {
+		return err
+	}
+	s.known(s.Instance.Node, func(m *ha.Membership) { m.InSync = 0 })
+	return nil
 }
 
 // reload takes over a changed instance file.
@@ -385,7 +405,7 @@ func (s *Supervisor) reload(ctx context.Context) error {
 		return err
 	}
 	s.Instance = i
-	if s.conn == nil {
+	if s.server == nil {
 		return nil
 	}
 	return s.configure(ctx, s.follows, s.required(), s.spared())
