@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // leastRoom is how many bytes a file system has to have free for pgtwin's own small files.
@@ -27,10 +25,10 @@ func NoRoom(err error) error {
 // Full says in words that the file system of a directory of pgtwin's has no room, "" where it has some or
 // cannot be asked. The directory need not be there yet.
 func Full(dir string) string {
-	var disk unix.Statfs_t
-	err := unix.Statfs(dir, &disk)
-	for up := filepath.Dir(dir); errors.Is(err, unix.ENOENT) && up != dir; dir, up = up, filepath.Dir(up) {
-		err = unix.Statfs(up, &disk)
+	var disk syscall.Statfs_t
+	err := syscall.Statfs(dir, &disk)
+	for up := filepath.Dir(dir); errors.Is(err, syscall.ENOENT) && up != dir; dir, up = up, filepath.Dir(up) {
+		err = syscall.Statfs(up, &disk)
 	}
 	what := ""
 	switch {
