@@ -258,7 +258,7 @@ func (a *Activation) answers(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := pg.ConnectAnyDatabase(ctx, Local(a.Instance))
+	conn, err := pg.ConnectServer(ctx, Local(a.Instance))
 	if err == nil {
 		return conn.Close(ctx)
 	}

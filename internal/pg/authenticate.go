@@ -30,14 +30,3 @@ func Authenticate(ctx context.Context, t Target, c Credential) error {
 func Refused(err error) bool {
 	return hasCode(err, "28P01") || hasCode(err, "28000") || hasCode(err, "42501")
 }
-
-// ConnectAnywhere is Connect, but takes the database template1 where the target's is missing (3D000) or takes
-// no connections (55000): roles belong to no database.
-func ConnectAnywhere(ctx context.Context, t Target) (*Conn, error) {
-	c, err := Connect(ctx, t)
-	if hasCode(err, "3D000") || hasCode(err, "55000") {
-		t.Database = "template1"
-		return Connect(ctx, t)
-	}
-	return c, err
-}

@@ -65,7 +65,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
 	defer h.lookAtFiles(&found)
-	conn, err := pg.ConnectAnywhere(ctx, instance.Local(h.instance))
+	conn, err := pg.ConnectServer(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
 		return found
@@ -151,7 +151,7 @@ func (s *Supervisor) enforce() {
 	s.background.Go(func() {
 		limited, cancel := context.WithTimeout(s.life, enforceLimit)
 		defer cancel()
-		conn, err := pg.ConnectAnyDatabase(limited, target)
+		conn, err := pg.ConnectServer(limited, target)
 		if err == nil {
 			err = errors.Join(conn.Checkpoint(limited), conn.Close(limited))
 		}

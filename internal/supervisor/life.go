@@ -121,7 +121,9 @@ func (s *Supervisor) askRole(ctx context.Context, alive *bool) ha.Role {
 	case *alive: // it has refused a session a moment ago
 		return ha.Unknown
 	default:
-		standby, err = pg.AskStandby(ctx, instance.Local(s.Instance))
+		var identity pg.Identity
+		identity, err = pg.AskRole(ctx, instance.Local(s.Instance))
+		standby = identity.Standby
 	}
 	switch {
 	case err != nil:

@@ -148,7 +148,7 @@ func (s *Supervisor) connect(ctx context.Context) (err error) {
 	if s.conn != nil {
 		return nil
 	}
-	s.conn, err = pg.ConnectAnyDatabase(ctx, instance.Local(s.Instance))
+	s.conn, err = pg.ConnectServer(ctx, instance.Local(s.Instance))
 	return err
 }
 
