@@ -125,7 +125,9 @@ func TestAFailingLookIsOneLine(t *testing.T) {
 	s := newServer(t, "failing", template)
 	c := s.start()
 	c.must(t, "ALTER FUNCTION pg_get_replication_slots() RENAME TO hidden")
-	t.Cleanup(func() { c.session.Exec(context.Background(), "ALTER FUNCTION hidden() RENAME TO pg_get_replication_slots") })
+	t.Cleanup(func() {
+		c.session.Exec(context.Background(), "ALTER FUNCTION hidden() RENAME TO pg_get_replication_slots")
+	})
 	before := len(s.log())
 	_, err := s.connect().Look(t.Context())
 	if code, ok := Answered(err); !ok || code != "42883" || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "SELECT") || len(err.Error()) > 300 {
