@@ -304,14 +304,13 @@ func (h *hostile) reset() {
 func TestSettingsThatStoppedAClusterDoNoHarm(t *testing.T) {
 	t.Parallel()
 	h := newHostile(t, bindir)
-	for _, s := range [][2]string{
-		{"role", "limited"}, {"default_transaction_isolation", "serializable"}, {"default_transaction_read_only", "on"},
-		{"TimeZone", "<x>+05:30:15"}, {"local_preload_libraries", "missing_library"}, {"session_preload_libraries", "missing_library"},
-		{"exit_on_error", "on"}, {"search_path", "hostile, pg_catalog"}, {"statement_timeout", "1"}, {"idle_session_timeout", "1"},
-	} {
-		h.alone("ROLE", s[0], s[1])
-		h.alone("DATABASE", s[0], s[1])
-	}
+	h.allAtOnce("ROLE", []menace{
+		{"role", []string{"limited"}}, {"default_transaction_isolation", []string{"serializable"}},
+		{"default_transaction_read_only", []string{"on"}}, {"TimeZone", []string{"<x>+05:30:15"}},
+		{"local_preload_libraries", []string{"missing_library"}}, {"session_preload_libraries", []string{"missing_library"}},
+		{"exit_on_error", []string{"on"}}, {"search_path", []string{"hostile, pg_catalog"}},
+		{"statement_timeout", []string{"1"}}, {"idle_session_timeout", []string{"1"}},
+	}, 0)
 }
 
 // unavoidable are settings of a role or database by which a session of the replication role fails and
