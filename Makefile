@@ -22,7 +22,7 @@ export LC_ALL  := C
 
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X pgtwin/internal/cli.Version=$(VERSION)'
 
-.PHONY: all build lab setup install tree demo test check unit sim simulate e2e results soak clean help
+.PHONY: all build lab setup install tree demo test check unit hostile sim simulate e2e results soak clean help
 
 all: build
 
@@ -69,6 +69,9 @@ check: ## vet and staticcheck
 
 unit: ## unit tests, with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v /test/sim)
+
+hostile: setup ## every setting of roles and databases, hostile, for each PostgreSQL: our sessions must not care
+	$(GO) test -count 1 -timeout 6h -v -run TestSessionsAreImmune ./internal/pg -pg.hostile
 
 sim: ## a million steps of simulated clusters, and every broken rule found
 	$(GO) test -count 1 ./test/sim

@@ -79,7 +79,7 @@ func program(ctx context.Context, argv []string) *exec.Cmd {
 
 func run(t *testing.T, argv []string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	out, err := program(ctx, argv).CombinedOutput()
 	if err != nil {

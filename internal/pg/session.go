@@ -101,11 +101,11 @@ func everySession() []sessionSetting {
 func superuserSession() []sessionSetting {
 	return []sessionSetting{
 		{"session_preload_libraries", "", 0, "a library that is missing ends every new session"},
+		{"dynamic_library_path", "$libdir", 0, "PostgreSQL's own libraries are in its own directory"},
 		{"session_replication_role", "replica", 0, "event triggers that refuse DDL do not fire; tables of users are not written to"},
 		{"event_triggers", "off", 17, "not even those that fire always, nor at the login"},
 		{"temp_file_limit", "-1", 0, "a statement of ours is small, and 0 refuses any"},
 		{"commit_delay", "0", 0, "a commit is not delayed for others"},
-		{"deadlock_timeout", "1s", 0, "a short one makes the look for deadlocks costly"},
 		{"ignore_checksum_failure", "off", 0, "damage is an error and not a wrong answer"},
 		{"zero_damaged_pages", "off", 0, "damage in a catalog is not zeroed by a session of ours"},
 		{"log_statement", "none", 0, "four statements a second are not logged"},
