@@ -279,7 +279,7 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err := a.checkData(); err != nil {
 		return err
 	}
-	if err := checkSettings(i, log); err != nil {
+	if err := checkSettings(ctx, i, log); err != nil {
 		return err
 	}
 	return checkSynchronous(i.PGData)

@@ -1,23 +1,24 @@
 package instance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
-	"pgtwin/internal/ha"
 	"pgtwin/internal/ocf"
 	"pgtwin/internal/pg"
 )
 
 // checkSettings says beforehand what a start will take other values for than the administrator's files
 // have, and refuses data that no start of pgtwin's could use.
-func checkSettings(i config.Instance, log *slog.Logger) error {
+func checkSettings(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	marker := config.MarkerFile(i.Name)
 	if _, err := os.Stat(marker); err == nil {
 		return nil // the data are about to be replaced
@@ -35,7 +36,30 @@ func checkSettings(i config.Instance, log *slog.Logger) error {
 	for _, sentence := range overruled(i, d.files) {
 		log.Warn(sentence)
 	}
+	warnOfLowered(ctx, i, log)
 	return nil
+}
+
+// warnOfLowered asks the server, where it runs, whose commits do not wait.
+func warnOfLowered(ctx context.Context, i config.Instance, log *slog.Logger) {
+	if accepts, err := pg.Accepts(i.PGData); err != nil || !accepts || !commitsWait(i) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := pg.Connect(ctx, Local(i))
+	if err != nil {
+		log.Debug("cannot ask which roles lower synchronous_commit", "error", err)
+		return
+	}
+	defer conn.Close(ctx)
+	lowered, err := conn.LoweredDurability(ctx)
+	if err != nil {
+		log.Debug("cannot ask which roles lower synchronous_commit", "error", err)
+	}
+	for _, sentence := range lowered {
+		log.Warn(sentence)
+	}
 }
 
 // checkLevel is for data that ran with wal_level=minimal.
@@ -65,7 +89,7 @@ func overruled(i config.Instance, files pg.ConfFiles) []string {
 		all = append(all, fmt.Sprintf("%s in %s, line %d, is not in force: every server of pgtwin is started as a standby that replays all its WAL and loses no commit in a crash; remove the line",
 			name, value.File, value.Line))
 	}
-	if commit, set := files.Values["synchronous_commit"]; set && ha.Mode(i.RepMode) != ha.Async && pg.LowersCommit(commit.Text) {
+	if commit, set := files.Values["synchronous_commit"]; set && commitsWait(i) && pg.LowersCommit(commit.Text) {
 		all = append(all, fmt.Sprintf("synchronous_commit in %s, line %d, is not in force: with rep_mode=%s commits wait for the standbys; a session may lower it for itself",
 			commit.File, commit.Line, i.RepMode))
 	}

@@ -24,6 +24,9 @@ func (a *Activation) launch(ctx context.Context, arrival ha.Arrival) (runtime.St
 	if err != nil {
 		return runtime.Started{}, err
 	}
+	for _, sentence := range overruled(a.Instance, d.files) {
+		a.Log.Warn(sentence)
+	}
 	raised := pg.Raise(d.files, d.control, d.needs)
 	if lowered := pg.Lowerings(raised); len(lowered) > 0 && a.mayLower(arrival) {
 		started, err := a.startLowered(ctx, arrival, d, lowered)
