@@ -87,10 +87,17 @@ func TestLoweredSettingsComeIntoUse(t *testing.T) {
 	a := newServer(t, "a", template)
 	a.leave("postgresql.conf", "max_connections = 60\nmax_prepared_transactions = 7\nmax_locks_per_transaction = 99\n")
 	ca := a.start()
-	ca.must(t, "CREATE TABLE public.t (i int)")
-	b, cb := standbyOf(a, ca, "b")
+	must(t, ca.EnsureReplicationRole(t.Context(), replicator, secret))
+	must(t, ca.EnsureSlot(t.Context(), "b"))
+	a.stop()
+	b := newServer(t, "b", a.data) // no pg_basebackup, which not every version at hand has
+	must(t, os.RemoveAll(filepath.Join(b.data, "pg_replslot", "b")))
+	ca = a.start()
+	b.follow(a)
+	b.settings.Slot = "b"
+	cb := b.start()
 	streaming(t, ca, cb)
-	ca.must(t, "BEGIN; SELECT 1; PREPARE TRANSACTION 'kept'")
+	ca.must(t, "BEGIN; CREATE TABLE public.t (i int); PREPARE TRANSACTION 'kept'")
 	a.stop()
 	for _, s := range []*server{a, b} {
 		s.leave("postgresql.conf", lower)
