@@ -52,6 +52,9 @@ type Activation struct {
 	failure    string         // the last one, as it was logged
 	shortage   shortage
 	members    int // of the cluster, as last read
+	// lowers lets launch start with hot_standby=off. It takes a supervisor that sees such a server as a
+	// standby (Progress.HotStandbyOff) and promotes it without a session; New sets it once there is one.
+	lowers bool
 }
 
 // New prepares an activation of i; nothing is touched yet.

@@ -62,7 +62,7 @@ func activate(t *testing.T, settings string) (*Activation, *servers, *bytes.Buff
 	a := New(config.Instance{Name: newName(t), Node: "h1", PGData: data, Port: 54329, User: "postgres", SocketDir: dir, RepMode: "sync"},
 		nil, slog.New(slog.NewTextHandler(log, nil)))
 	r := &servers{}
-	a.runtime, a.owner, a.credential, a.members = r, o, replicator, 2
+	a.runtime, a.owner, a.credential, a.members, a.lowers = r, o, replicator, 2, true
 	return a, r, log
 }
 
