@@ -56,6 +56,9 @@ type Activation struct {
 	fellBack   bool             // PostgreSQL did not start with the administrator's files as they are
 	tried      []pg.Kind        // copies that stood in for files before that
 	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
+	// lowers lets launch start with hot_standby=off. It takes a supervisor that sees such a server as a
+	// standby (Progress.HotStandbyOff) and promotes it without a session; New sets it once there is one.
+	lowers bool
 }
 
 // New prepares an activation of i; nothing is touched yet.

@@ -301,6 +301,9 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	for _, advice := range FileAdvice(i, a.owner.uid, a.owner.gid) {
 		log.Warn(advice)
 	}
+	if err := checkSettings(ctx, i, log); err != nil {
+		return err
+	}
 	return checkSynchronous(i.PGData)
 }
 

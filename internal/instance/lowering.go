@@ -24,6 +24,9 @@ func (a *Activation) launch(ctx context.Context, arrival ha.Arrival) (runtime.St
 	if err != nil {
 		return runtime.Started{}, err
 	}
+	for _, sentence := range overruled(a.Instance, d.files) {
+		a.Log.Warn(sentence)
+	}
 	raised := pg.Raise(d.files, d.control, d.needs)
 	if lowered := pg.Lowerings(raised); len(lowered) > 0 && a.before == nil && a.mayLower(arrival) { // the comparison needs a session
 		started, err := a.startLowered(ctx, arrival, d, lowered)
@@ -59,7 +62,7 @@ func demandsOf(i config.Instance, members int) (d demands, err error) {
 // took over, or Pacemaker or the administrator has chosen it. A host that only holds every commit is not:
 // it may be needed as a standby, and then answers questions.
 func (a *Activation) mayLower(arrival ha.Arrival) bool {
-	if arrival.Epoch.Number == 0 || arrival.Epoch.Node != a.Instance.Node && !arrival.Granted && !arrival.Forced {
+	if !a.lowers || arrival.Epoch.Number == 0 || arrival.Epoch.Node != a.Instance.Node && !arrival.Granted && !arrival.Forced {
 		return false
 	}
 	var tried ha.Epoch

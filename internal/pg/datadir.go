@@ -97,7 +97,7 @@ func SystemOverrides(pgdata string, wait bool) ([]string, error) {
 	for line := range strings.Lines(string(content)) {
 		name := settingName(line)
 		_, value, _ := strings.Cut(line, "=")
-		lowers := wait && name == synchronousCommit && lowersCommit(strings.Trim(strings.TrimSpace(value), "'"))
+		lowers := wait && name == synchronousCommit && LowersCommit(strings.Trim(strings.TrimSpace(value), "'"))
 		if slices.Contains(taken, name) || lowers {
 			found = append(found, name)
 		}

@@ -71,9 +71,30 @@ func CommitWait(files ConfFiles) string {
 
 const synchronousCommit = "synchronous_commit"
 
-// lowersCommit says whether commits with this synchronous_commit are acknowledged before a standby has
+// OverruledNames are the settings that are the same in every server of pgtwin's, whatever the files say.
+func OverruledNames() []string {
+	var names []string
+	for _, s := range slices.Concat(recoverySettings(0), diskSettings(), []setting{{"hot_standby", "on", ""}}) {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// AsForced says whether a file has an overruled setting as it is in force.
+func AsForced(name, text string) bool {
+	text = strings.ToLower(strings.TrimSpace(text))
+	for _, s := range slices.Concat(recoverySettings(0), diskSettings(), []setting{{"hot_standby", "on", ""}}) {
+		if s.name == name {
+			on := s.value == "on" && slices.Contains([]string{"true", "yes", "1", "tru", "tr", "t", "ye", "y"}, text)
+			return text == s.value || on
+		}
+	}
+	return false
+}
+
+// LowersCommit says whether commits with this synchronous_commit are acknowledged before a standby has
 // them (synchronous_commit_options of guc_tables.c).
-func lowersCommit(value string) bool {
+func LowersCommit(value string) bool {
 	return !slices.Contains([]string{"on", "remote_apply", "true", "yes", "1"}, strings.ToLower(strings.TrimSpace(value)))
 }
 

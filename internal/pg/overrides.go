@@ -48,7 +48,7 @@ func (c *Conn) LoweredDurability(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		switch {
-		case !lowersCommit(value):
+		case !LowersCommit(value):
 		case len(all) == loweredShown:
 			more++
 		default:

@@ -1,0 +1,101 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
+	"pgtwin/internal/ocf"
+	"pgtwin/internal/pg"
+)
+
+// checkSettings says beforehand what a start will take other values for than the administrator's files
+// have, and refuses data that no start of pgtwin's could use.
+func checkSettings(ctx context.Context, i config.Instance, log *slog.Logger) error {
+	marker := config.MarkerFile(i.Name)
+	if _, err := os.Stat(marker); err == nil {
+		return nil // the data are about to be replaced
+	}
+	d, err := demandsOf(i, 0)
+	if err != nil {
+		return err
+	}
+	if err := checkLevel(i, d.control, log); err != nil {
+		return err
+	}
+	for _, r := range pg.Raise(d.files, d.control, d.needs) {
+		log.Warn(r.String())
+	}
+	for _, sentence := range overruled(i, d.files) {
+		log.Warn(sentence)
+	}
+	warnOfLowered(ctx, i, log)
+	return nil
+}
+
+// warnOfLowered asks the server, where it runs, whose commits do not wait.
+func warnOfLowered(ctx context.Context, i config.Instance, log *slog.Logger) {
+	if accepts, err := pg.Accepts(i.PGData); err != nil || !accepts || !commitsWait(i) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := pg.Connect(ctx, Local(i))
+	if err != nil {
+		log.Debug("cannot ask which roles lower synchronous_commit", "error", err)
+		return
+	}
+	defer conn.Close(ctx)
+	lowered, err := conn.LoweredDurability(ctx)
+	if err != nil {
+		log.Debug("cannot ask which roles lower synchronous_commit", "error", err)
+	}
+	for _, sentence := range lowered {
+		log.Warn(sentence)
+	}
+}
+
+// checkLevel is for data that ran with wal_level=minimal.
+func checkLevel(i config.Instance, c pg.Control, log *slog.Logger) error {
+	if c.WALLevel != pg.WALMinimal {
+		return nil
+	}
+	known, err := control.ReadEpoch(config.EpochFile(i.Name))
+	if err != nil {
+		return err
+	}
+	if known.Number > 0 {
+		return &Failure{ocf.ErrArgs, errMinimal(i.PGData)}
+	}
+	log.Warn(fmt.Sprintf("the database in %s ran with wal_level=minimal, which no standby can follow: its first start recovers it once in single-user mode with wal_level=replica", i.PGData))
+	return nil
+}
+
+// overruled are the settings of the administrator's that are not in force in a server of pgtwin's.
+func overruled(i config.Instance, files pg.ConfFiles) []string {
+	var all []string
+	for _, name := range pg.OverruledNames() {
+		value, set := files.Values[name]
+		if !set || pg.AsForced(name, value.Text) {
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s in %s, line %d, is not in force: every server of pgtwin is started as a standby that replays all its WAL and loses no commit in a crash; remove the line",
+			name, value.File, value.Line))
+	}
+	if commit, set := files.Values["synchronous_commit"]; set && commitsWait(i) && pg.LowersCommit(commit.Text) {
+		all = append(all, fmt.Sprintf("synchronous_commit in %s, line %d, is not in force: with rep_mode=%s commits wait for the standbys; a session may lower it for itself",
+			commit.File, commit.Line, i.RepMode))
+	}
+	if _, err := os.Lstat(filepath.Join(i.PGData, "recovery.signal")); !errors.Is(err, os.ErrNotExist) {
+		all = append(all, fmt.Sprintf("%s is removed at the start: pgtwin starts every server by standby.signal", filepath.Join(i.PGData, "recovery.signal")))
+	}
+	slices.Sort(all)
+	return all
+}
