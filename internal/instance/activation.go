@@ -51,6 +51,7 @@ type Activation struct {
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
 	shortage   shortage
+	nodes      []string  // of the cluster
 	fellBack   bool      // PostgreSQL did not start with the administrator's files as they are
 	tried      []pg.Kind // copies that stood in for files before that
 }

@@ -42,7 +42,9 @@ func (s *Supervisor) edit(t *testing.T, name string, change func(string) string)
 	must(t, os.WriteFile(path, []byte(change(string(text))), 0o600))
 }
 
-func with(line string) func(string) string { return func(text string) string { return text + line + "\n" } }
+func with(line string) func(string) string {
+	return func(text string) string { return text + line + "\n" }
+}
 func without(line string) func(string) string {
 	return func(text string) string { return strings.ReplaceAll(text, line+"\n", "") }
 }

@@ -23,6 +23,7 @@ type survey struct {
 	wish   string   // this
 	advice []string // for the administrator, the most serious first
 	files  fileSurvey
+	moved  bool // the peers come from other addresses than before
 }
 
 // keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
@@ -35,6 +36,9 @@ func (s *Supervisor) keepHouse() {
 	h := house{
 		instance: s.Instance, credential: s.credential, log: s.Log, timeline: s.seen.look.Timeline,
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
+	}
+	for _, node := range s.view.Nodes {
+		h.nodes = append(h.nodes, node.Node)
 	}
 	s.background.Go(func() {
 		found := h.keep(s.life)
@@ -52,6 +56,7 @@ type house struct {
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
 	timeline   ha.Timeline
+	nodes      []string // of the cluster
 }
 
 // keep looks after everything once. What fails is logged and tried again at the next round.
@@ -64,7 +69,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 		return found
 	}
 	defer conn.Close(ctx)
-	err = h.checkFiles(ctx, conn, &found)
+	err = errors.Join(h.checkFiles(ctx, conn, &found), h.checkNetwork(ctx, conn, &found))
 	if h.primary {
 		err = errors.Join(err, h.serve(ctx, conn), h.askWish(ctx, conn, &found))
 	}
@@ -104,6 +109,9 @@ func (s *Supervisor) take(ctx context.Context, found survey) {
 	defer cancel()
 	if err := s.tendFiles(ctx, found.files); err != nil {
 		s.Log.Warn("cannot bring the configuration files in order", "error", err)
+	}
+	if err := s.follow(ctx, found.moved); err != nil {
+		s.Log.Warn("a peer may be refused: the access rules have its old addresses", "error", err)
 	}
 	if !found.asked {
 		return
