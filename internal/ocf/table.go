@@ -41,7 +41,8 @@ func Table() []Parameter {
 		{Name: "pghost", Type: String, Reloadable: true,
 			Short: "Without effect",
 			Long: `Accepted for existing configurations and without effect. The addresses that PostgreSQL listens on
-are listen_addresses in postgresql.conf; pgtwin itself connects through the Unix socket.`},
+are listen_addresses in postgresql.conf, and all addresses where that does not set it; pgtwin itself connects through the Unix
+socket. A start is refused where the other nodes, or clients of "vip", could not reach the server there.`},
 		{Name: "pgport", Type: Integer, Default: "5432", Min: 1, Max: 65535,
 			Short: "Port", Long: `TCP port of PostgreSQL, the same on every node.`},
 		{Name: "pguser", Type: String, Default: "postgres", parse: userName,
@@ -89,7 +90,7 @@ is needed.`},
 		{Name: "pgpassfile", Type: String, parse: optional(Path),
 			Short: "Password file",
 			Long: `File in libpq's format (.pgpass) with the user and password for replication. It is read and never changed. Empty:
-replication has to get along without a password.`},
+the first that exists of /var/lib/PGUSER/.pgpass, .pgpass in the home directory of pguser, and /var/lib/pgsql/.pgpass.`},
 		{Name: "replication_failure_threshold", Type: Integer, Default: "5", Min: 1, Max: math.MaxInt32, Reloadable: true,
 			Short: "Repairs of a standby before it is given up",
 			Long: `A standby that receives nothing for five seconds although its primary serves is repaired: it connects anew, and where

@@ -110,6 +110,7 @@ func (s *Supervisor) take(ctx context.Context, found survey) {
 	if err := s.tendFiles(ctx, found.files); err != nil {
 		s.Log.Warn("cannot bring the configuration files in order", "error", err)
 	}
+	s.tellLocalRule(found.files.state.LocalPassword)
 	if err := s.follow(ctx, found.moved); err != nil {
 		s.Log.Warn("a peer may be refused: the access rules have its old addresses", "error", err)
 	}
