@@ -47,6 +47,18 @@ func (s *Supervisor) follow(ctx context.Context, moved bool) error {
 	return err
 }
 
+// tellLocalRule says once that scripts which log in as the superuser by password over the socket are
+// refused. Of several rules that match, PostgreSQL obeys the first; ours lets root and the server's own
+// user in, and no rule can leave all others to the next one.
+func (s *Supervisor) tellLocalRule(rule *pg.FileProblem) {
+	if rule == nil || s.localRule == rule.String() {
+		return
+	}
+	s.localRule = rule.String()
+	s.Log.Warn(fmt.Sprintf("%s, line %d: the method %s does not apply to %s over the Unix socket, where pgtwin's own rule lets in root and the server's user without a password and nobody else: let scripts log in as another role, or by TCP",
+		rule.File, rule.Line, rule.Reason, s.Instance.User))
+}
+
 // explainRefusal is why the primary does not answer. One that refuses this host for where it comes from
 // is told what to do; the address is what PostgreSQL there has seen.
 func explainRefusal(asked inquiry) string {

@@ -96,6 +96,7 @@ type Supervisor struct {
 	housing    bool     // a round of housekeeping is under way
 	advice     []string // what the last one found out for the administrator
 	heed       heeding
+	localRule  string             // the rule of pg_hba.conf that was told to have no effect
 	moved      bool               // peers have other addresses than the access rules
 	triedFiles map[pg.Kind]string // FilePrint of access files that PostgreSQL would read without an error
 	slotsDue   time.Time
