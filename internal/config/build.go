@@ -96,6 +96,7 @@ func (s Settings) apply(i *Instance) {
 	i.HTTPListen = s.HTTPListen
 	i.LogLevel = s.LogLevel
 	i.Addresses = maps.Clone(s.Addresses)
+	i.ReplicationAddresses = append([]string(nil), s.ReplicationFrom...)
 	i.Limits = s.Limits
 }
 

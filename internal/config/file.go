@@ -70,6 +70,7 @@ func merge(documents []*document) (File, error) {
 			settings := f.For(name)
 			settings.Addresses = maps.Clone(settings.Addresses)
 			settings.ContainerDirs = slices.Clone(settings.ContainerDirs)
+			settings.ReplicationFrom = slices.Clone(settings.ReplicationFrom)
 			wrong = append(wrong, doc.decode(&settings, "instance", name))
 			f.Instances[name] = settings
 		}

@@ -42,18 +42,21 @@ type Instance struct {
 	MaxPromotionLagBytes        int64 // -1: no limit
 	ForcePromotion              bool
 
-	SyncTimeout       time.Duration     // how long commits wait for a lost standby once relaxing is safe
-	Addresses         map[string]string // node name to replication address, where the name does not do
-	BasebackupMaxRate int64             // bytes per second that a clone reads from the primary, 0: no limit
-	KeepReplaced      int               // how many replaced copies of the data stay; 0 unless BackupBeforeBasebackup
-	ContainerDirs     []string          // mounted into containers beside the data directory, absolute and clean
-	ShmSize           int64             // bytes of /dev/shm in a container
-	HTTPListen        string            // TCP address of the status service, "" = unix socket only
-	StopTimeout       time.Duration     // fast shutdown, then immediate, then SIGKILL within this time
-	WALKeepSize       int64             // bytes of WAL kept on every node besides the slots, for pg_rewind
-	LostKeep          int64             // bytes of WAL kept aside of what a rewind or clone discards, 0: none
-	LogLevel          slog.Level        // of pgtwin, not of PostgreSQL
-	Limits            Limits
+	SyncTimeout time.Duration     // how long commits wait for a lost standby once relaxing is safe
+	Addresses   map[string]string // node name to replication address, where the name does not do
+	// ReplicationAddresses are where peers may come from besides the nodes' own addresses: addresses,
+	// networks and names.
+	ReplicationAddresses []string
+	BasebackupMaxRate    int64         // bytes per second that a clone reads from the primary, 0: no limit
+	KeepReplaced         int           // how many replaced copies of the data stay; 0 unless BackupBeforeBasebackup
+	ContainerDirs        []string      // mounted into containers beside the data directory, absolute and clean
+	ShmSize              int64         // bytes of /dev/shm in a container
+	HTTPListen           string        // TCP address of the status service, "" = unix socket only
+	StopTimeout          time.Duration // fast shutdown, then immediate, then SIGKILL within this time
+	WALKeepSize          int64         // bytes of WAL kept on every node besides the slots, for pg_rewind
+	LostKeep             int64         // bytes of WAL kept aside of what a rewind or clone discards, 0: none
+	LogLevel             slog.Level    // of pgtwin, not of PostgreSQL
+	Limits               Limits
 
 	// AcceptCollationChange lets the database start with programs that sort text differently.
 	AcceptCollationChange bool

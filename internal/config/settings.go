@@ -35,6 +35,7 @@ type Settings struct {
 	HTTPListen        string            `toml:"http_listen"`
 	LogLevel          slog.Level        `toml:"log_level"`
 	Addresses         map[string]string `toml:"addresses"`
+	ReplicationFrom   []string          `toml:"replication_addresses"`
 	Limits            Limits            `toml:"limits"`
 }
 
@@ -55,6 +56,7 @@ func Defaults() Settings {
 		SocketDir:        "/run/postgresql",
 		LogLevel:         slog.LevelInfo,
 		Addresses:        map[string]string{},
+		ReplicationFrom:  []string{},
 	}
 }
 
@@ -88,6 +90,7 @@ func (s Settings) problems() []problem {
 	for _, node := range slices.Sorted(maps.Keys(s.Addresses)) {
 		check(checkPeer(node, s.Addresses[node]), "addresses", node)
 	}
+	check(checkNetworks(s.ReplicationFrom), "replication_addresses")
 	for _, limit := range s.Limits.problems() {
 		check(limit.err, append([]string{"limits"}, limit.key...)...)
 	}
@@ -162,6 +165,22 @@ func checkListen(address string) error {
 	}
 	if parsed, err := netip.ParseAddrPort(numeric); err != nil || parsed.Port() == 0 || parsed.Addr().Zone() != "" {
 		return fmt.Errorf("%q is not an IP address with a port such as 10.0.0.1:8008, or :8008 for all addresses", address)
+	}
+	return nil
+}
+
+// checkNetworks wants what a rule of pg_hba.conf takes: addresses, networks and names.
+func checkNetworks(networks []string) error {
+	for _, network := range networks {
+		if prefix, err := netip.ParsePrefix(network); err == nil {
+			if prefix.Masked() != prefix {
+				return fmt.Errorf("%s is no network: did you mean %s?", network, prefix.Masked())
+			}
+			continue
+		}
+		if _, err := ocf.Address(network); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -56,14 +56,13 @@ type Activation struct {
 	fellBack   bool             // PostgreSQL did not start with the administrator's files as they are
 	tried      []pg.Kind        // copies that stood in for files before that
 	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
-	// lowers lets launch start with hot_standby=off. It takes a supervisor that sees such a server as a
-	// standby (Progress.HotStandbyOff) and promotes it without a session; New sets it once there is one.
-	lowers bool
+	lowers     bool             // launch may start with hot_standby=off, for a supervisor that promotes such a server
+	nodes      []string         // of the cluster, as last read
 }
 
 // New prepares an activation of i; nothing is touched yet.
 func New(i config.Instance, c Cluster, log *slog.Logger) *Activation {
-	return &Activation{Instance: i, Cluster: c, Log: log, open: openRuntime}
+	return &Activation{Instance: i, Cluster: c, Log: log, open: openRuntime, lowers: true}
 }
 
 // Failure is an error with the OCF exit code that the agent's start is to

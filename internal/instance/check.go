@@ -32,7 +32,7 @@ func (a *Activation) check(ctx context.Context) error {
 	if err := a.inspect(ctx); err != nil {
 		return err
 	}
-	err := portFree(a.Instance.Port)
+	err := portFree(a.Instance)
 	if err == nil {
 		err = a.makeRoom()
 	}
@@ -302,6 +302,9 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 		log.Warn(advice)
 	}
 	if err := checkSettings(ctx, i, log); err != nil {
+		return err
+	}
+	if err := CheckListen(ctx, i, len(i.Nodes) != 1); err != nil {
 		return err
 	}
 	return checkSynchronous(i.PGData)

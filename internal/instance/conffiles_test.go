@@ -146,7 +146,7 @@ func TestAFailureThatTheFilesAreNotTheReasonOfLeavesThemInUse(t *testing.T) {
 	a, h := startable(t)
 	a.accepted(t, h)
 	a.write(t, "postgresql.conf", "work_mem = 12MB\n")
-	must(t, os.Remove(filepath.Join(a.Instance.PGData, "global", "pg_filenode.map")))
+	a.Instance.SocketDir = "/nowhere" // where PostgreSQL cannot make its socket, and ends
 	if err := a.start(t.Context(), ha.Arrival{}); !errors.Is(err, errEnded) || h.starts != 2 {
 		t.Fatalf("%d starts, error %v", h.starts, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -29,7 +28,9 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 		return arrival, err
 	}
 	arrival.Epoch, a.members = view.Epoch, len(view.Nodes)
+	a.nodes = nil
 	for _, node := range view.Nodes {
+		a.nodes = append(a.nodes, node.Node)
 		if node.Node == a.Instance.Node {
 			arrival.InSync = node.InSync
 		}
@@ -211,13 +212,4 @@ func Address(i config.Instance, node string) string {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// portFree says whether this host can listen on the port.
-func portFree(port int) error {
-	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-	if err != nil {
-		return fmt.Errorf("cannot listen on port %d: %w: another server uses it", port, errors.Unwrap(err))
-	}
-	return listener.Close()
 }

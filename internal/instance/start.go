@@ -139,6 +139,9 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	if err := a.settleFiles(); err != nil {
 		return err
 	}
+	if err := a.settleNetwork(); err != nil {
+		return err
+	}
 	settings, err := Settings(a.Instance, a.credential, upstream, nil)
 	if err != nil {
 		return err
@@ -171,6 +174,11 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
 	}
 	heedFiles(&s, i)
+	reach, err := ReadReach(i.Name)
+	if err != nil {
+		return pg.Settings{}, err
+	}
+	s.ReplicationHosts, s.ReplicationTLS = reach.hosts(i), reach.TLS
 	for _, node := range required {
 		s.Synchronous = append(s.Synchronous, config.ApplicationNameOf(i, node))
 		s.SynchronizedSlots = append(s.SynchronizedSlots, config.SlotFor(i, node))

@@ -41,7 +41,8 @@ func Table() []Parameter {
 		{Name: "pghost", Type: String, Reloadable: true,
 			Short: "Without effect",
 			Long: `Accepted for existing configurations and without effect. The addresses that PostgreSQL listens on
-are listen_addresses in postgresql.conf; pgtwin itself connects through the Unix socket.`},
+are listen_addresses in postgresql.conf, and all addresses where that does not set it; pgtwin itself connects through the Unix
+socket. A start is refused where the other nodes, or clients of "vip", could not reach the server there.`},
 		{Name: "pgport", Type: Integer, Default: "5432", Min: 1, Max: 65535,
 			Short: "Port", Long: `TCP port of PostgreSQL, the same on every node.`},
 		{Name: "pguser", Type: String, Default: "postgres", parse: userName,

@@ -108,9 +108,13 @@ func hbaConf(s Settings) (string, error) {
 	if len(hosts) == 0 {
 		hosts = []string{"all"}
 	}
+	kind := "host"
+	if s.ReplicationTLS {
+		kind = "hostssl"
+	}
 	for _, host := range hosts {
-		fmt.Fprintf(&b, "host replication %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host))
-		fmt.Fprintf(&b, "host postgres,template1 %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host)) // pg_rewind, ConnectServer
+		fmt.Fprintf(&b, "%s replication %s %s scram-sha-256\n", kind, quoteName(s.ReplicationUser), hbaAddress(host))
+		fmt.Fprintf(&b, "%s postgres,template1 %s %s scram-sha-256\n", kind, quoteName(s.ReplicationUser), hbaAddress(host)) // pg_rewind, ConnectServer
 	}
 	theirs, err := administrators(s, "pg_hba.conf")
 	return b.String() + theirs, err

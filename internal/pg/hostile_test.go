@@ -180,7 +180,7 @@ func newHostile(t *testing.T, bin string) *hostile {
 	argv := append(InitDB(h.a.data, "postgres"), "--no-sync", "--wal-segsize=1")
 	run(t, append([]string{filepath.Join(bin, argv[0])}, argv[1:]...))
 	h.a.settings.Major = h.a.major()
-	must(t, os.WriteFile(h.a.data+"/postgresql.auto.conf", []byte("shared_preload_libraries = '"+strings.Join(libraries(bin), ",")+"'\n"), 0o600))
+	must(t, os.WriteFile(h.a.data+"/postgresql.auto.conf", []byte("shared_preload_libraries = '"+strings.Join(contribLibraries(bin), ",")+"'\n"), 0o600))
 	c := h.a.start()
 	for _, sql := range []string{"CREATE ROLE limited", "CREATE TABLE public.t (i int)", "CREATE SCHEMA hostile"} {
 		c.must(t, sql)
@@ -209,8 +209,8 @@ func relationNamed(t *testing.T, c *Conn, name string) Relation {
 	return Relation{1663, number("SELECT oid::text FROM pg_database WHERE datname = 'postgres'"), number("SELECT pg_relation_filenode($1::regclass)::text", name)}
 }
 
-// libraries are those with settings of their own that the installation has.
-func libraries(bin string) (found []string) {
+// contribLibraries are those with settings of their own that the installation has.
+func contribLibraries(bin string) (found []string) {
 	for _, name := range []string{"auto_explain", "pg_stat_statements", "plpgsql", "pg_trgm", "isn", "postgres_fdw", "pg_prewarm"} {
 		for _, dir := range []string{"../lib", "../lib/postgresql"} {
 			if _, err := os.Stat(filepath.Join(bin, dir, name+".so")); err == nil {

@@ -23,6 +23,7 @@ type Settings struct {
 
 	ReplicationUser  string
 	ReplicationHosts []string // addresses or names it may come from; none: all
+	ReplicationTLS   bool     // it comes by TLS only, because the server has it
 
 	// Accepted are the files in whose place the copies stand that PostgreSQL last read without an error.
 	Accepted []Kind

@@ -239,3 +239,32 @@ func TestAFileIsTriedAgainWhenItHasChanged(t *testing.T) {
 		t.Errorf("the note is left: %v", err)
 	}
 }
+
+func TestTheAccessRulesFollowThePeers(t *testing.T) {
+	s, m := startStandby(t)
+	s.Instance.Addresses = map[string]string{"h1": "127.0.0.1", "h2": "192.0.2.2"}
+	promoted(t, s, m)
+	s.keepHouseNow(t)
+	hba := config.HBAConf(s.Instance.Name)
+	if !has(t, hba, `host replication "replicator" 192.0.2.2/32 `) || has(t, hba, `"replicator" all `) {
+		t.Error("the rules do not name the peers")
+	}
+	s.Instance.Addresses = map[string]string{"h1": "127.0.0.1", "h2": "192.0.2.22"}
+	s.Instance.ReplicationAddresses = []string{"198.51.100.0/24"}
+	s.keepHouseNow(t)
+	if !has(t, hba, `192.0.2.22/32`) || !has(t, hba, "198.51.100.0/24") {
+		t.Error("the rules do not follow")
+	}
+}
+
+func TestARuleForTheSocketThatHasNoEffectIsToldOnce(t *testing.T) {
+	s, _ := startStandby(t)
+	s.edit(t, "pg_hba.conf", with("local all postgres scram-sha-256"))
+	log := recordLog(s)
+	for range 3 {
+		s.keepHouseNow(t)
+	}
+	if told := strings.Count(log.String(), "the method scram-sha-256 does not apply"); told != 1 {
+		t.Errorf("told %d times: %s", told, log)
+	}
+}

@@ -23,6 +23,7 @@ type survey struct {
 	wish   string   // this
 	advice []string // for the administrator, the most serious first
 	files  fileSurvey
+	moved  bool // the peers come from other addresses than before
 }
 
 // keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
@@ -36,6 +37,9 @@ func (s *Supervisor) keepHouse() {
 		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, peers: len(s.view.Nodes) - 1, log: s.Log, timeline: s.seen.look.Timeline,
 		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node, writes: s.seen.role == ha.Primary,
+	}
+	for _, node := range s.view.Nodes {
+		h.nodes = append(h.nodes, node.Node)
 	}
 	s.background.Go(func() {
 		found := h.keep(s.life)
@@ -58,6 +62,7 @@ type house struct {
 	timeline   ha.Timeline
 	pending    []string // settings that wait for a restart
 	members    int      // of the cluster
+	nodes      []string // of the cluster
 }
 
 // keep looks after everything once. What fails is logged and tried again at the next round.
@@ -74,7 +79,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 	if h.primary { // its peers wait for this
 		err = errors.Join(h.prepareRole(ctx, conn, &found), h.ensureCheckpoint(ctx, conn), h.askWish(ctx, conn, &found))
 	}
-	err = errors.Join(err, h.checkFiles(ctx, conn, &found), h.adviseSettings(ctx, conn, &found))
+	err = errors.Join(err, h.checkFiles(ctx, conn, &found), h.checkNetwork(ctx, conn, &found), h.adviseSettings(ctx, conn, &found))
 	if err != nil {
 		h.log.Warn("cannot complete the set-up", "error", err)
 	}
@@ -123,6 +128,10 @@ func (s *Supervisor) take(ctx context.Context, found survey) {
 	defer cancel()
 	if err := s.tendFiles(ctx, found.files); err != nil {
 		s.Log.Warn("cannot bring the configuration files in order", "error", err)
+	}
+	s.tellLocalRule(found.files.state.LocalPassword)
+	if err := s.follow(ctx, found.moved); err != nil {
+		s.Log.Warn("a peer may be refused: the access rules have its old addresses", "error", err)
 	}
 	if !found.asked {
 		return

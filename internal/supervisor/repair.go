@@ -77,7 +77,7 @@ func (s *Supervisor) receives() bool {
 func (s *Supervisor) complain(f ha.Facts) string {
 	text := ha.Complaint(f)
 	if asked := s.inquiry.at.After(s.dry) && !s.dry.IsZero(); text != "" && asked && s.inquiry.err != nil && f.DivergedFor == 0 {
-		text += ": " + s.inquiry.err.Error()
+		text += ": " + explainRefusal(s.inquiry)
 	}
 	return text
 }

@@ -109,6 +109,8 @@ type Supervisor struct {
 	advice     []string // what the last one found out for the administrator
 	overrides  overrides
 	heed       heeding
+	localRule  string             // the rule of pg_hba.conf that was told to have no effect
+	moved      bool               // peers have other addresses than the access rules
 	triedFiles map[pg.Kind]string // FilePrint of access files that PostgreSQL would read without an error
 	collations collations
 	slotsDue   time.Time
