@@ -8,6 +8,7 @@ import (
 
 	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
+	"pgtwin/internal/pg"
 )
 
 // What the data were is known at the first start alone: from then on every
@@ -51,6 +52,17 @@ func TestTheOriginOfTheDataOutlivesTheirFirstStart(t *testing.T) {
 				t.Errorf("founder: %t, want %t", got, tt.founder)
 			}
 		})
+	}
+}
+
+// After a promotion a primary has standby.signal, too.
+func TestAPrimarysDataFoundAgainWithTheirSignalFile(t *testing.T) {
+	name := newName(t)
+	a := &Activation{Instance: config.Instance{Name: name, PGData: t.TempDir()}}
+	must(t, pg.GuardPrimary(a.Instance.PGData))
+	must(t, a.noteOrigin(ha.Arrival{Ended: ha.Clean}))
+	if !exists(config.FounderFile(name)) {
+		t.Error("the database that left pgtwin does not found again")
 	}
 }
 

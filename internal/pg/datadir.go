@@ -49,25 +49,6 @@ func Owner(pgdata string) (uid, gid uint32, err error) {
 	return stat.Uid, stat.Gid, nil
 }
 
-// SetStandbySignal makes the next server on the data directory a standby, durably.
-func SetStandbySignal(pgdata string) error {
-	uid, gid, err := Owner(pgdata)
-	if err != nil {
-		return err
-	}
-	_, err = replaceIfChanged(filepath.Join(pgdata, "standby.signal"), nil, 0o600, uid, gid)
-	return err
-}
-
-// HasStandbySignal says whether the next server on the data directory will be a standby.
-func HasStandbySignal(pgdata string) (bool, error) {
-	_, err := os.Lstat(filepath.Join(pgdata, "standby.signal"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // RemoveRecoverySettings takes the settings of these names out of postgresql.auto.conf, which
 // PostgreSQL reads last and which would therefore win over managed.conf. What ALTER SYSTEM wrote
 // under other names stays.

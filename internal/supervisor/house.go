@@ -33,7 +33,7 @@ func (s *Supervisor) keepHouse() {
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
 		instance: s.Instance, credential: s.credential, log: s.Log, timeline: s.seen.look.Timeline,
-		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
+		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node, writes: s.seen.role == ha.Primary,
 	}
 	s.background.Go(func() {
 		found := h.keep(s.life)
@@ -50,6 +50,7 @@ type house struct {
 	credential pg.Credential
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
+	writes     bool // is a primary, of the recorded epoch or not
 	timeline   ha.Timeline
 }
 
@@ -57,6 +58,7 @@ type house struct {
 func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
+	h.lookAtFiles(&found)
 	conn, err := pg.Connect(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)

@@ -203,6 +203,7 @@ func (s *Supervisor) confirm(epoch ha.Epoch) error {
 		return fmt.Errorf("PostgreSQL went to timeline %d, recorded is %d: another host may use it", got, epoch.Timeline)
 	}
 	s.know(epoch)
+	s.guardPrimary()
 	s.Log.Info(fmt.Sprintf("primary on timeline %d", epoch.Timeline), "PGTWIN_ROLE", "primary", "PGTWIN_EPOCH", epoch.Number)
 	s.houseAt = time.Time{}
 	s.changed = time.Now()

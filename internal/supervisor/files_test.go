@@ -1,0 +1,42 @@
+package supervisor
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgtwin/internal/cluster"
+	"pgtwin/internal/pg"
+)
+
+func TestAfterAPromotionTheSignalFileStandsAgain(t *testing.T) {
+	s, m := startStandby(t)
+	m.onWrite = func(cluster.Record) {}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	must(t, s.promote(ctx))
+	s.background.Wait()
+	stands := func(when string) {
+		t.Helper()
+		if has, err := pg.HasStandbySignal(s.Instance.PGData); !has || err != nil {
+			t.Errorf("%s: there is no standby.signal: %v", when, err)
+		}
+	}
+	stands("after the promotion")
+	if standby, err := pg.MeantStandby(s.Instance.PGData); standby || err != nil {
+		t.Errorf("it calls the data a standby's: %v", err)
+	}
+	// Somebody removes it, and leaves something.
+	must(t, os.Remove(filepath.Join(s.Instance.PGData, "standby.signal")))
+	must(t, os.WriteFile(filepath.Join(s.Instance.PGData, "patroni.dynamic.json"), nil, 0o600))
+	h := house{instance: s.Instance, credential: s.credential, log: s.Log, writes: true}
+	found := h.keep(ctx)
+	stands("after the housekeeping")
+	if !slices.ContainsFunc(found.advice, func(a string) bool { return strings.Contains(a, "belongs to Patroni") }) {
+		t.Errorf("advice %q", found.advice)
+	}
+}
