@@ -300,7 +300,9 @@ func (a *Activation) prepare(ctx context.Context) (ha.Arrival, error) {
 			err = a.bootstrap(ctx, plan.Why)
 		case ha.Rewind:
 			err = a.rewind(ctx, arrival, plan.Why)
-			rewound = err
+			if !errors.Is(err, errNotBegun) {
+				rewound = err
+			}
 		case ha.Clone:
 			err = a.clone(ctx, arrival, plan.Why)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
+	"pgtwin/internal/ha"
 	"pgtwin/internal/ocf"
 	"pgtwin/internal/pg"
 	"pgtwin/internal/runtime"
@@ -278,6 +279,12 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	}
 	if err := a.checkData(); err != nil {
 		return err
+	}
+	if err := a.checkFiles(ha.Arrival{}); err != nil {
+		return err
+	}
+	for _, advice := range FileAdvice(i, a.owner.uid, a.owner.gid) {
+		log.Warn(advice)
 	}
 	return checkSynchronous(i.PGData)
 }

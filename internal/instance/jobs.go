@@ -48,6 +48,13 @@ func (a *Activation) clone(ctx context.Context, arrival ha.Arrival, why string) 
 	if err := a.stillShort(); err != nil {
 		return err
 	}
+	if err := a.putBack(); err != nil {
+		return err
+	}
+	items, err := a.planConfiguration(ctx, source)
+	if err != nil {
+		return err
+	}
 	c, needs, err := a.planClone(ctx, source)
 	if err != nil {
 		return err
@@ -64,7 +71,10 @@ func (a *Activation) clone(ctx context.Context, arrival ha.Arrival, why string) 
 		if err != nil {
 			return err
 		}
-		return a.job(ctx, pg.VerifyBackup(c.Staging, major), stagings(c)...)
+		if err := a.job(ctx, pg.VerifyBackup(c.Staging, major), stagings(c)...); err != nil {
+			return err
+		}
+		return a.completeConfiguration(c.Staging, items)
 	})
 	if err != nil {
 		return err
@@ -83,6 +93,10 @@ func (a *Activation) rewind(ctx context.Context, arrival ha.Arrival, why string)
 	if err := a.keepLost(ctx, arrival); err != nil {
 		return err
 	}
+	items, err := a.planConfiguration(ctx, source)
+	if err != nil {
+		return err
+	}
 	// pg_rewind starts the server once to recover it, with this configuration.
 	if err := a.configure(ha.Arrival{Epoch: arrival.Epoch}); err != nil {
 		return err
@@ -94,7 +108,7 @@ func (a *Activation) rewind(ctx context.Context, arrival ha.Arrival, why string)
 	if err := storage.Mark(marker, "rewind"); err != nil {
 		return err
 	}
-	if err := a.runRewind(ctx, source); err != nil {
+	if err := a.rewindFiles(ctx, source, items); err != nil {
 		return err
 	}
 	return storage.Unmark(marker)

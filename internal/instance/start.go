@@ -23,6 +23,9 @@ var errNotYet = errors.New("PostgreSQL does not take connections yet")
 
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
+	if err := a.checkFiles(arrival); err != nil {
+		return err
+	}
 	if err := a.noteOrigin(arrival); err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (a *Activation) noteOrigin(arrival ha.Arrival) error {
 	if arrival.Epoch.Number > 0 {
 		return removeFile(path)
 	}
-	standby, err := pg.HasStandbySignal(a.Instance.PGData)
+	standby, err := pg.MeantStandby(a.Instance.PGData)
 	if err != nil || standby || arrival.Ended == ha.Replaying {
 		return err
 	}
@@ -210,6 +213,9 @@ func recovery(c pg.Control, at ha.LSN, lasted time.Duration) (detail string, don
 	}
 	if c.MinRecovery > at && c.MinRecovery > c.Redo {
 		detail += fmt.Sprintf(", takes connections at %s at the earliest", c.MinRecovery)
+	}
+	if c.BackupStart > 0 {
+		detail += fmt.Sprintf(", waits for the end of the backup that began at %s, up to which it needs the WAL of its primary or of an archive (restore_command)", c.BackupStart)
 	}
 	return fmt.Sprintf("%s, %s so far", detail, lasted.Round(time.Second)), done
 }

@@ -46,6 +46,7 @@ type Control struct {
 	Timeline            ha.Timeline // of that checkpoint; behind the WAL until the next one
 	MinRecovery         ha.LSN      // a standby is consistent from here on; 0 on a primary
 	MinRecoveryTimeline ha.Timeline // 0 on a primary
+	BackupStart         ha.LSN      // of the backup whose end its recovery waits for; 0: of none
 	WALLevel            WALLevel    // with which the latest WAL was written
 	WALLogHints         bool
 	Required            HotStandby // what a hot standby's settings must not be below
@@ -93,6 +94,7 @@ const (
 	atTimeline            = 48
 	atMinRecovery         = 136
 	atMinRecoveryTimeline = 144
+	atBackupStart         = 152
 	atWALLevel            = 172
 	atWALLogHints         = 176
 	atHotStandby          = 180 // five settings, in the order of HotStandby
@@ -158,6 +160,7 @@ func parseControl(content []byte) (Control, error) {
 		Timeline:            ha.Timeline(order.Uint32(content[atTimeline:])),
 		MinRecovery:         ha.LSN(order.Uint64(content[atMinRecovery:])),
 		MinRecoveryTimeline: ha.Timeline(order.Uint32(content[atMinRecoveryTimeline:])),
+		BackupStart:         ha.LSN(order.Uint64(content[atBackupStart:])),
 		WALLevel:            WALLevel(order.Uint32(content[atWALLevel:])),
 		WALLogHints:         content[atWALLogHints] != 0,
 		Required:            parseHotStandby(content[atHotStandby:]),

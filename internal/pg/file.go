@@ -61,3 +61,17 @@ func removeIfThere(path string) error {
 	}
 	return nil
 }
+
+// PutFile writes a file, and the directory that it is in where that is missing, for a user.
+func PutFile(path string, content []byte, uid, gid uint32) error {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(dir, 0o700); err == nil {
+		err = os.Chown(dir, int(uid), int(gid))
+		if err != nil {
+			return fmt.Errorf("cannot hand %s to its owner: %w", dir, err)
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return replaceFile(path, content, 0o600, uid, gid)
+}

@@ -1,0 +1,104 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReadAs reads a regular file of at most limit bytes as a user with one group may, as the kernel sees it:
+// access control lists and the directories above count. What an owner of a data directory has linked
+// there to is never read with more rights than the owner's. Without root's rights they are the caller's.
+func ReadAs(path string, uid, gid uint32, limit int64) ([]byte, error) {
+	file, err := openAs(path, uid, gid)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("%s is no regular file of at most %d MB", path, limit>>20)
+	}
+	return io.ReadAll(io.LimitReader(file, limit))
+}
+
+// ListAs lists a directory as ReadAs reads a file.
+func ListAs(path string, uid, gid uint32) ([]string, error) {
+	dir, err := openAs(path, uid, gid)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}
+
+// openAs opens on a thread that is given up with its identity: setfsuid(2) and setgroups(2), as system
+// calls, are of one thread.
+func openAs(path string, uid, gid uint32) (file *os.File, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err = become(uid, gid); err != nil {
+			err = fmt.Errorf("cannot look at %s as user %d: %w", path, uid, err)
+			return
+		}
+		file, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	}()
+	<-done
+	return file, err
+}
+
+func become(uid, gid uint32) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return errors.Join(unix.Setfsgid(int(gid)), unix.Setfsuid(int(uid)))
+}
+
+// maxLinks is how many symbolic links are followed (path_resolution(7)).
+const maxLinks = 40
+
+// Within says whether who sees nothing but these directories can follow path, its symbolic links
+// included, to what it names.
+func Within(path string, dirs []string) bool {
+	seen := func(path string) bool {
+		return slices.ContainsFunc(dirs, func(dir string) bool { return within(path, dir) })
+	}
+	for range maxLinks {
+		if !seen(path) {
+			return false
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = filepath.Clean(to)
+	}
+	found, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return true // missing is not invisible
+	}
+	return seen(found) || slices.ContainsFunc(dirs, func(dir string) bool {
+		there, err := filepath.EvalSymlinks(dir)
+		return err == nil && within(found, there) && strings.HasPrefix(path, dir)
+	})
+}
