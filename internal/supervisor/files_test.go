@@ -19,7 +19,13 @@ func TestAfterAPromotionTheSignalFileStandsAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	must(t, s.promote(ctx))
-	s.background.Wait()
+	for has := false; !has; has, _ = pg.HasStandbySignal(s.Instance.PGData) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("there is no standby.signal after the promotion")
+		}
+	}
 	stands := func(when string) {
 		t.Helper()
 		if has, err := pg.HasStandbySignal(s.Instance.PGData); !has || err != nil {
