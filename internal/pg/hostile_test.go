@@ -64,8 +64,71 @@ var statements = []struct {
 	{"Conn.DropSlot", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.DropSlot(ctx, "hostile") })},
 	{"Conn.Checkpoint", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.Checkpoint(ctx) })},
 	{"Conn.Reload", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.Reload(ctx) })},
-	{"Conn.ReclaimSynchronous", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.ReclaimSynchronous(ctx) })},
-	{"Conn.ReclaimUpstream", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.ReclaimUpstream(ctx) })},
+	{"Conn.Reclaim", true, true, func(ctx context.Context, _ *hostile, s *server) error {
+		c, err := ConnectServer(ctx, s.local())
+		if err != nil {
+			return err
+		}
+		defer c.Close(ctx)
+		return c.Reclaim(ctx, s.data, []string{"primary_slot_name"})
+	}},
+	{"Conn.InRecovery", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.InRecovery(ctx)
+		return err
+	})},
+	{"Conn.LoweredDurability", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.LoweredDurability(ctx)
+		return err
+	})},
+	{"Conn.ReadFiles", true, true, func(ctx context.Context, _ *hostile, s *server) error {
+		c, err := ConnectServer(ctx, s.local())
+		if err != nil {
+			return err
+		}
+		defer c.Close(ctx)
+		_, err = c.ReadFiles(ctx, s.settings)
+		return err
+	}},
+	{"Conn.RoleProblems", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.RoleProblems(ctx, Credential{User: replicator, Password: secret, Managed: true}, "pgpass", 1)
+		return err
+	})},
+	{"Conn.HasPassword", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.HasPassword(ctx, Credential{User: replicator, Password: secret})
+		return err
+	})},
+	{"Conn.HasTLS", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.HasTLS(ctx)
+		return err
+	})},
+	{"Conn.AskReplay", false, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.AskReplay(ctx)
+		return err
+	})},
+	{"Conn.ResumeReplay", false, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.ResumeReplay(ctx) })},
+	{"Conn.EndConflicts", false, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.EndConflicts(ctx)
+		return err
+	})},
+	{"Authenticate", true, true, func(ctx context.Context, h *hostile, s *server) error {
+		return Authenticate(ctx, h.remote(s), Credential{User: replicator, Password: secret})
+	}},
+	{"Collations", true, true, func(ctx context.Context, _ *hostile, s *server) error {
+		_, err := Collations(ctx, s.local())
+		return err
+	}},
+	{"CollationObjects", true, true, func(ctx context.Context, _ *hostile, s *server) error {
+		_, _, err := CollationObjects(ctx, s.local(), Collation{Database: "postgres"})
+		return err
+	}},
+	{"AskFiles", true, true, inDatabase(func(ctx context.Context, h *hostile, s *server) error {
+		major, err := MajorVersion(s.data)
+		if err != nil {
+			return err
+		}
+		_, err = AskFiles(ctx, h.remote(s), major)
+		return err
+	})},
 	// A primary is promoted already; the standby is promoted at the end.
 	{"Conn.Promote", true, false, onSession(func(ctx context.Context, _ *hostile, c *Conn) error { return c.Promote(ctx) })},
 	{"AskPrimary", true, false, func(ctx context.Context, h *hostile, s *server) error {
