@@ -35,6 +35,10 @@ func ProgressFile(name string) string { return filepath.Join(RunDir(name), "prog
 // RepairsFile holds ha.Repairs as JSON while replication had to be repaired.
 func RepairsFile(name string) string { return filepath.Join(RunDir(name), "repairs.json") }
 
+// LoweringFile holds the epoch in which the database was last started with hot_standby=off: it is tried
+// once an epoch.
+func LoweringFile(name string) string { return filepath.Join(RunDir(name), "lowering.json") }
+
 // StatusFile holds a control.State as JSON.
 func StatusFile(name string) string { return filepath.Join(RunDir(name), "status.json") }
 

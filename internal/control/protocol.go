@@ -61,8 +61,11 @@ type Progress struct {
 	Code    int    `json:",omitempty"`
 	Runtime string `json:",omitempty"` // host, podman or docker, once it is known
 	Image   string `json:",omitempty"` // digest or id of the image in use
-	Since   time.Time
-	Updated time.Time
+	// HotStandbyOff says that the server was started with hot_standby=off: as a standby it takes no
+	// sessions, and it is to be promoted so that lowered settings come into use.
+	HotStandbyOff bool `json:",omitempty"`
+	Since         time.Time
+	Updated       time.Time
 }
 
 // State is everything that is known of the instance on this node. It is the

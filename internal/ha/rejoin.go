@@ -56,9 +56,9 @@ type Upstream struct {
 	System       uint64
 	History      History
 	Position     LSN
-	Checkpointed bool // its control file is on its timeline already
-	Oldest       LSN  // the beginning of the WAL it still has, 0: not known
-	Slots        []Slot
+	Checkpointed bool   // its control file is on its timeline already; false also where that is not known
+	Oldest       LSN    // the beginning of the WAL it still has, 0: not known
+	Slots        []Slot // nil where they are not known
 }
 
 // Course is how a node gets to a running standby.

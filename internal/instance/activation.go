@@ -52,6 +52,7 @@ type Activation struct {
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
 	shortage   shortage
+	members    int // of the cluster, as last read
 }
 
 // New prepares an activation of i; nothing is touched yet.

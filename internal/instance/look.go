@@ -28,7 +28,7 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 	if err != nil {
 		return arrival, err
 	}
-	arrival.Epoch = view.Epoch
+	arrival.Epoch, a.members = view.Epoch, len(view.Nodes)
 	for _, node := range view.Nodes {
 		if node.Node == a.Instance.Node {
 			arrival.InSync = node.InSync

@@ -18,8 +18,12 @@ func Authenticate(ctx context.Context, t Target, c Credential) error {
 	config.Password = string(c.Password)
 	config.RuntimeParams["replication"] = "true"
 	session, err := pgconn.ConnectConfig(ctx, &config.Config)
+	if hasCode(err, "42704") && t.Major > oldestMajor { // see Connect
+		t.Major = 0
+		return Authenticate(ctx, t, c)
+	}
 	if err != nil {
-		return fmt.Errorf("cannot connect to %s: %w", t, err)
+		return fmt.Errorf("cannot connect to %s: %w", t, brief(err))
 	}
 	return session.Close(ctx)
 }
@@ -29,15 +33,4 @@ func Authenticate(ctx context.Context, t Target, c Credential) error {
 // is for it, it may not log in or not replicate (28000, 42501).
 func Refused(err error) bool {
 	return hasCode(err, "28P01") || hasCode(err, "28000") || hasCode(err, "42501")
-}
-
-// ConnectAnywhere is Connect, but takes the database template1 where the target's is missing (3D000) or takes
-// no connections (55000): roles belong to no database.
-func ConnectAnywhere(ctx context.Context, t Target) (*Conn, error) {
-	c, err := Connect(ctx, t)
-	if hasCode(err, "3D000") || hasCode(err, "55000") {
-		t.Database = "template1"
-		return Connect(ctx, t)
-	}
-	return c, err
 }

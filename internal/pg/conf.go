@@ -72,13 +72,14 @@ func hbaConf(s Settings) (string, error) {
 	var b strings.Builder
 	b.WriteString(written)
 	fmt.Fprintf(&b, "local all %s peer map=pgtwin\n", quoteName(s.User))
+	fmt.Fprintf(&b, "local replication %s peer map=pgtwin\n", quoteName(s.User)) // AskRole: all is no replication
 	hosts := s.ReplicationHosts
 	if len(hosts) == 0 {
 		hosts = []string{"all"}
 	}
 	for _, host := range hosts {
 		fmt.Fprintf(&b, "host replication %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host))
-		fmt.Fprintf(&b, "host postgres %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host)) // pg_rewind
+		fmt.Fprintf(&b, "host postgres,template1 %s %s scram-sha-256\n", quoteName(s.ReplicationUser), hbaAddress(host)) // pg_rewind, ConnectServer
 	}
 	theirs, err := administrators(s, "pg_hba.conf")
 	return b.String() + theirs, err

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Conn is a session of ours on a server. It serves one goroutine at a time. A context that ends
@@ -27,11 +25,33 @@ func Connect(ctx context.Context, t Target) (*Conn, error) {
 		return nil, err
 	}
 	session, err := pgx.ConnectConfig(ctx, config)
+	if hasCode(err, "42704") && t.Major > oldestMajor { // undefined_object: a setting that this server does not know
+		t.Major = 0
+		return Connect(ctx, t)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to %s: %w", t, err)
+		return nil, fmt.Errorf("cannot connect to %s: %w", t, brief(err))
 	}
 	return &Conn{session: session, target: t}, nil
 }
+
+// ConnectServer opens a session on a server for questions that any database answers: in the target's
+// database or, where that has been dropped, closed or is otherwise refused, in template1. The error is
+// that of the target's database.
+func ConnectServer(ctx context.Context, t Target) (*Conn, error) {
+	conn, err := Connect(ctx, t)
+	if err == nil || !elsewhere(err) || t.Database == otherDatabase {
+		return conn, err
+	}
+	t.Database = otherDatabase
+	if conn, other := Connect(ctx, t); other == nil {
+		return conn, nil
+	}
+	return nil, err
+}
+
+// otherDatabase is the one that every cluster has besides postgres (initdb(1)).
+const otherDatabase = "template1"
 
 // Close ends the session politely, as far as ctx allows.
 func (c *Conn) Close(ctx context.Context) error { return c.session.Close(ctx) }
@@ -63,32 +83,10 @@ func configure(t Target) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// sessionSettings are sent when the session starts, so that there is no moment without them. After a
-// promotion under synchronous replication a session without synchronous_commit=local would wait for a
-// standby that is not there.
-func sessionSettings(t Target) map[string]string {
-	statement := strconv.FormatInt(orDefault(t.StatementTimeout).Milliseconds(), 10)
-	return map[string]string{
-		"application_name":                    t.ApplicationName,
-		"client_min_messages":                 "warning",
-		"idle_in_transaction_session_timeout": strconv.FormatInt((10 * time.Second).Milliseconds(), 10),
-		"lock_timeout":                        strconv.FormatInt((2 * time.Second).Milliseconds(), 10),
-		"search_path":                         "pg_catalog",
-		"statement_timeout":                   statement,
-		"synchronous_commit":                  "local",
-	}
-}
-
 // exec runs a statement that answers nothing of interest; doing completes "cannot ...".
 func (c *Conn) exec(ctx context.Context, doing, sql string, args ...any) error {
 	if _, err := c.session.Exec(ctx, sql, args...); err != nil {
-		return fmt.Errorf("cannot %s on %s: %w", doing, c.target, err)
+		return fmt.Errorf("cannot %s on %s: %w", doing, c.target, brief(err))
 	}
 	return nil
-}
-
-// hasCode says whether PostgreSQL answered with this SQLSTATE.
-func hasCode(err error, code string) bool {
-	var answer *pgconn.PgError
-	return errors.As(err, &answer) && answer.Code == code
 }

@@ -41,7 +41,7 @@ func AskExtent(ctx context.Context, t Target) (Extent, error) {
 	defer conn.Close(ctx)
 	e, err := conn.extent(ctx)
 	if err != nil {
-		return Extent{}, fmt.Errorf("cannot tell how large the database of %s is: %w", t, err)
+		return Extent{}, fmt.Errorf("cannot tell how large the database of %s is: %w", t, brief(err))
 	}
 	return e, nil
 }

@@ -97,7 +97,7 @@ func (c *Conn) Look(ctx context.Context) (Look, error) {
 		look, err = c.look(ctx)
 	}
 	if err != nil {
-		return Look{}, fmt.Errorf("cannot look at %s: %w", c.target, err)
+		return Look{}, fmt.Errorf("cannot look at %s: %w", c.target, brief(err))
 	}
 	return look, nil
 }

@@ -96,7 +96,7 @@ func TestOurSettingsWinOverTheAdministrators(t *testing.T) {
 	s := newServer(t, "conf", template)
 	admin, err := os.OpenFile(s.data+"/postgresql.conf", os.O_APPEND|os.O_WRONLY, 0)
 	must(t, err)
-	_, err = admin.WriteString("\nsynchronous_standby_names = '*'\nwork_mem = '7MB'\n")
+	_, err = admin.WriteString("\nsynchronous_standby_names = '*'\neffective_cache_size = '7MB'\n")
 	must(t, err)
 	must(t, admin.Close())
 	must(t, os.WriteFile(s.data+"/postgresql.auto.conf", []byte("wal_keep_size = '1MB'\nmaintenance_work_mem = '9MB'\n"), 0o600))
@@ -106,7 +106,7 @@ func TestOurSettingsWinOverTheAdministrators(t *testing.T) {
 	}
 	s.settings.Synchronous = []string{"b", `c"d`}
 	c := s.start()
-	for name, want := range map[string]string{"synchronous_standby_names": `FIRST 2 ("b", "c""d")`, "work_mem": "7MB",
+	for name, want := range map[string]string{"synchronous_standby_names": `FIRST 2 ("b", "c""d")`, "effective_cache_size": "7MB",
 		"wal_keep_size": "256MB", "maintenance_work_mem": "9MB", "restart_after_crash": "off"} {
 		if got := c.value(t, "SELECT current_setting($1)", name); got != want {
 			t.Errorf("%s = %s, want %s", name, got, want)

@@ -11,16 +11,17 @@ import (
 // AskPosition asks a standby of the database how far it has WAL. One that has not
 // read to the end of its own since its start does not know, which is an error: its
 // receiver is asked to run only then (WaitForWALToBecomeAvailable in xlogrecovery.c).
+// A connection in replication mode is no substitute, because it does not tell this.
 func AskPosition(ctx context.Context, t Target, system uint64) (ha.LSN, error) {
 	at, err := askPosition(ctx, t, system)
 	if err != nil {
-		return 0, fmt.Errorf("cannot ask a standby for its position: %w", err)
+		return 0, fmt.Errorf("cannot ask a standby for its position: %w", brief(err))
 	}
 	return at, nil
 }
 
 func askPosition(ctx context.Context, t Target, system uint64) (ha.LSN, error) {
-	conn, err := Connect(ctx, t)
+	conn, err := ConnectServer(ctx, t)
 	if err != nil {
 		return 0, err
 	}

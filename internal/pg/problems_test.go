@@ -121,7 +121,7 @@ func TestWithoutTheDatabasePostgresThereIsARole(t *testing.T) {
 			c.must(t, take)
 			must(t, c.Close(t.Context()))
 
-			c, err = ConnectAnywhere(t.Context(), s.local())
+			c, err = ConnectServer(t.Context(), s.local())
 			must(t, err)
 			defer c.Close(t.Context())
 			must(t, c.EnsureReplicationRole(t.Context(), replicator, secret))

@@ -14,7 +14,7 @@ import (
 func RelationNames(ctx context.Context, t Target, relations []Relation) (map[Relation]string, error) {
 	databases, err := databaseNames(ctx, t)
 	if err != nil {
-		return nil, fmt.Errorf("cannot find the names of relations: %w", err)
+		return nil, fmt.Errorf("cannot find the names of relations: %w", brief(err))
 	}
 	in := map[uint32][]Relation{}
 	for _, r := range relations {
@@ -26,14 +26,14 @@ func RelationNames(ctx context.Context, t Target, relations []Relation) (map[Rel
 			continue
 		}
 		if err := nameRelations(ctx, t, relations, names); err != nil {
-			return names, fmt.Errorf("cannot find the names of relations in database %s: %w", t.Database, err)
+			return names, fmt.Errorf("cannot find the names of relations in database %s: %w", t.Database, brief(err))
 		}
 	}
 	return names, nil
 }
 
 func databaseNames(ctx context.Context, t Target) (map[uint32]string, error) {
-	conn, err := Connect(ctx, t)
+	conn, err := ConnectServer(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,13 @@ const farewell = "pgtwin farewell"
 func AwaitRelease(ctx context.Context, t Target, name string) error {
 	t.ApplicationName = farewell
 	if err := awaitRelease(ctx, t, quoteName(name)); err != nil {
-		return fmt.Errorf("cannot see that commits stop waiting for %s: %w", name, err)
+		return fmt.Errorf("cannot see that commits stop waiting for %s: %w", name, brief(err))
 	}
 	return nil
 }
 
 func awaitRelease(ctx context.Context, t Target, name string) error {
-	conn, err := Connect(ctx, t)
+	conn, err := ConnectServer(ctx, t)
 	if err != nil {
 		return err
 	}

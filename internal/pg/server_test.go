@@ -66,7 +66,11 @@ func postgresUser() (uid, gid int) {
 // program is a PostgreSQL program that runs as user postgres with nothing in its environment.
 func program(ctx context.Context, argv []string) *exec.Cmd {
 	uid, gid := postgresUser()
-	cmd := exec.CommandContext(ctx, filepath.Join(bindir, argv[0]), argv[1:]...)
+	path := argv[0]
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(bindir, path)
+	}
+	cmd := exec.CommandContext(ctx, path, argv[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
@@ -91,9 +95,13 @@ type server struct {
 	data     string
 	conf     string
 	passfile string
+	bin      string // directory of its programs, "" for bindir
 	settings Settings
 	process  *os.Process
 	ended    chan struct{} // closed once the server has ended
+
+	raised        []Raised
+	hotStandbyOff bool
 }
 
 // newServer makes the directory of a server; copyOf is its database, "" for none.
@@ -121,7 +129,11 @@ func newServer(t *testing.T, name, copyOf string) *server {
 }
 
 func (s *server) major() int {
-	major, err := MajorVersion(template)
+	data := s.data
+	if _, err := os.Stat(data); err != nil {
+		data = template // of which it is to be a copy
+	}
+	major, err := MajorVersion(data)
 	must(s.t, err)
 	return major
 }
@@ -157,8 +169,10 @@ func (s *server) start() *Conn {
 func (s *server) launch() {
 	s.t.Helper()
 	s.configure()
-	cmd := program(context.Background(), []string{"postgres", "-D", s.data, "-c", "config_file=" + s.conf + "/postgresql.conf",
-		"-c", "log_destination=stderr", "-c", "fsync=off"})
+	server := Server{PGData: s.data, ConfigFile: s.conf + "/postgresql.conf", Major: s.settings.Major, Raised: s.raised, HotStandbyOff: s.hotStandbyOff}
+	argv := append(server.Argv(), "-c", "log_destination=stderr", "-c", "fsync=off")
+	argv[0] = filepath.Join(cmp.Or(s.bin, bindir), argv[0])
+	cmd := program(context.Background(), argv)
 	// A file and not a pipe, whose end would come with the last child's.
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(s.t, err)
@@ -178,12 +192,12 @@ func (s *server) log() string {
 
 // local is the server as root sees it through its socket.
 func (s *server) local() Target {
-	return Target{Host: s.dir, Port: s.settings.Port, User: "postgres", Database: "postgres", ApplicationName: "test"}
+	return Target{Host: s.dir, Port: s.settings.Port, Major: s.settings.Major, User: "postgres", Database: "postgres", ApplicationName: "test"}
 }
 
 // remote is the server as the replication role sees it over TCP.
 func (s *server) remote() Target {
-	return Target{Host: "127.0.0.1", Port: s.settings.Port, User: replicator, PassFile: s.passfile, ApplicationName: "test"}
+	return Target{Host: "127.0.0.1", Port: s.settings.Port, Major: s.settings.Major, User: replicator, PassFile: s.passfile, ApplicationName: "test"}
 }
 
 func (s *server) connect() *Conn {

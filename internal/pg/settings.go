@@ -35,6 +35,11 @@ type Settings struct {
 	Failover          bool
 	SynchronizedSlots []string // slots of the standbys that subscribers are not to get ahead of
 
+	// SynchronousCommit is managed where commits wait for standbys: on or remote_apply. "" leaves it to
+	// the administrator.
+	SynchronousCommit string
+	Raised            []Raised // settings that must not be less, whatever starts the server; see RaiseNeeded
+
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
 	WALTimeout         time.Duration // silence after which a replication connection is dropped; 0: 10 s
@@ -59,11 +64,12 @@ func ManagedNames() []string {
 	for _, m := range managed(Settings{}) {
 		names = append(names, m.name)
 	}
-	return names
+	return append(names, "hot_standby") // on the command line alone, see Server
 }
 
 func managed(s Settings) []setting {
-	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), logSettings(s.Name))
+	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), recoverySettings(s.Major), diskSettings(),
+		commitSettings(s.SynchronousCommit), raisedSettings(s.Raised), logSettings(s.Name))
 }
 
 func placeSettings(s Settings) []setting {
@@ -99,11 +105,9 @@ func replicationSettings(s Settings) []setting {
 	}
 	millis := strconv.FormatInt(timeout.Milliseconds(), 10) + "ms"
 	return []setting{
-		{"hot_standby", "on", "A standby must answer questions about its state."},
 		{"restart_after_crash", "off", "After a crash the cluster decides who is primary, not the crashed server."},
 		{"primary_conninfo", upstream, "Whom this server follows while it is a standby."},
 		{"primary_slot_name", s.Slot, "The slot on the primary that keeps WAL for this server."},
-		{"recovery_target_timeline", "latest", "A standby follows its primary through promotions."},
 		{"synchronous_standby_names", s.synchronous().String(), "Which standbys a commit waits for: exactly those that may be promoted."},
 		{"wal_keep_size", strconv.Itoa(keep) + "MB", "pg_rewind needs the WAL before the fork, which a crash recovery would recycle."},
 		{"wal_log_hints", "on", "pg_rewind needs it where the data have no checksums; with checksums it changes nothing."},

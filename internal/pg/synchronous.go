@@ -214,7 +214,7 @@ func (c *Conn) AdministratorsSynchronous(ctx context.Context) (string, error) {
 	var text string
 	err := c.session.QueryRow(ctx, question).Scan(&text)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("cannot ask %s for the administrator's synchronous_standby_names: %w", c.target, err)
+		return "", fmt.Errorf("cannot ask %s for the administrator's synchronous_standby_names: %w", c.target, brief(err))
 	}
 	return text, nil
 }

@@ -1,46 +1,80 @@
 package pg
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"pgtwin/internal/ha"
 )
 
 // AskPrimary asks the server that this node is to follow who it is and what its
-// history is. A server that is in recovery is an error: it is no primary.
+// history is. A server that is in recovery is an error: it is no primary. Where it
+// gives no session in a database in half of the time, or refuses it, a connection in
+// replication mode tells the rest: Checkpointed is then false, Oldest 0 and Slots nil,
+// which all mean that they are not known.
 func AskPrimary(ctx context.Context, t Target) (ha.Upstream, error) {
 	upstream, err := askPrimary(ctx, t)
 	if err != nil {
-		return ha.Upstream{}, fmt.Errorf("cannot ask the primary: %w", err)
+		return ha.Upstream{}, fmt.Errorf("cannot ask the primary: %w", brief(err))
 	}
 	return upstream, nil
 }
 
 func askPrimary(ctx context.Context, t Target) (ha.Upstream, error) {
-	conn, err := Connect(ctx, t)
+	upstream, checkpoint, why := askDatabase(ctx, t)
+	if errors.Is(why, errStandby) {
+		return ha.Upstream{}, why
+	}
+	r, err := connectReplication(ctx, t)
+	if err != nil {
+		return ha.Upstream{}, cmp.Or(why, err)
+	}
+	defer r.close(ctx)
+	identity, err := r.identify(ctx)
 	if err != nil {
 		return ha.Upstream{}, err
+	}
+	if identity.Standby {
+		return ha.Upstream{}, fmt.Errorf("%s: %w", t, errStandby)
+	}
+	upstream.System, upstream.Position = identity.System, identity.Position
+	upstream.Checkpointed = checkpoint == identity.Timeline
+	upstream.History, err = r.history(ctx, identity.Timeline)
+	return upstream, err
+}
+
+var errStandby = errors.New("the server is a standby")
+
+// askDatabase asks what takes a session in a database, in half of the time that there is. Without an
+// answer everything is zero, which is no timeline.
+func askDatabase(ctx context.Context, t Target) (u ha.Upstream, checkpoint ha.Timeline, err error) {
+	ctx, cancel := halfOf(ctx)
+	defer cancel()
+	conn, err := ConnectServer(ctx, t)
+	if err != nil {
+		return ha.Upstream{}, 0, err
 	}
 	defer conn.Close(ctx)
-	upstream, checkpoint, err := conn.upstream(ctx)
+	u, checkpoint, err = conn.upstream(ctx)
 	if err != nil {
-		return ha.Upstream{}, err
+		return ha.Upstream{}, 0, err
 	}
-	system, tl, position, err := IdentifySystem(ctx, t)
-	if err != nil {
-		return ha.Upstream{}, err
+	return u, checkpoint, nil
+}
+
+// halfOf leaves half of the time for another attempt.
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := defaultTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
 	}
-	history, err := ReplicationHistory(ctx, t, tl)
-	if err != nil {
-		return ha.Upstream{}, err
-	}
-	upstream.System, upstream.History, upstream.Position, upstream.Checkpointed = system, history, position, checkpoint == tl
-	return upstream, nil
+	return context.WithTimeout(ctx, limit)
 }
 
 //go:embed upstream.sql
@@ -62,7 +96,7 @@ func (c *Conn) upstream(ctx context.Context) (u ha.Upstream, checkpoint ha.Timel
 		return u, 0, err
 	}
 	if row.Standby {
-		return u, 0, fmt.Errorf("the server at %s is a standby", c.target)
+		return u, 0, fmt.Errorf("%s: %w", c.target, errStandby)
 	}
 	u.Slots = row.Slots
 	u.Oldest, err = c.oldestWAL(ctx)

@@ -118,7 +118,7 @@ func (g *glance) try(ctx context.Context) error {
 }
 
 func (g *glance) compare(ctx context.Context) error {
-	conn, err := pg.ConnectAnywhere(ctx, instance.Local(g.instance))
+	conn, err := pg.ConnectServer(ctx, instance.Local(g.instance))
 	if err != nil {
 		return err
 	}

@@ -144,6 +144,9 @@ func (s *Supervisor) facts() ha.Facts {
 		f.DivergedFor = time.Since(s.diverged)
 	}
 	f.Outage = s.outage(f)
+	if s.seen.progress.HotStandbyOff && s.seen.role == ha.Standby && s.seen.progress.Phase == control.PhaseRunning {
+		f.LoweredFor = max(1, s.seen.at.Sub(s.seen.progress.Since))
+	}
 	return f
 }
 

@@ -32,7 +32,8 @@ func (s *Supervisor) keepHouse() {
 	}
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
-		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, peers: len(s.view.Nodes) - 1, log: s.Log, timeline: s.seen.look.Timeline,
+		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, log: s.Log, timeline: s.seen.look.Timeline,
+		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
 	}
 	s.background.Go(func() {
@@ -49,17 +50,18 @@ type house struct {
 	instance   config.Instance
 	credential pg.Credential // in the password file
 	passFile   string
-	peers      int
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
 	timeline   ha.Timeline
+	pending    []string // settings that wait for a restart
+	members    int      // of the cluster
 }
 
 // keep looks after everything once. What fails is logged and tried again at the next round.
 func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
-	conn, err := pg.ConnectAnywhere(ctx, instance.Local(h.instance))
+	conn, err := pg.ConnectServer(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
 		return found
@@ -68,6 +70,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 	if h.primary {
 		err = errors.Join(h.prepareRole(ctx, conn, &found), h.ensureCheckpoint(ctx, conn), h.askWish(ctx, conn, &found))
 	}
+	err = errors.Join(err, h.adviseSettings(ctx, conn, &found))
 	if err != nil {
 		h.log.Warn("cannot complete the set-up", "error", err)
 	}
@@ -87,7 +90,7 @@ func (h house) prepareRole(ctx context.Context, conn *pg.Conn, found *survey) er
 	if refused != nil {
 		found.advice = append(found.advice, refused.Error())
 	}
-	problems, err := conn.RoleProblems(ctx, h.credential, h.passFile, h.peers)
+	problems, err := conn.RoleProblems(ctx, h.credential, h.passFile, h.members-1)
 	found.advice = append(found.advice, problems...)
 	return errors.Join(refused, err)
 }

@@ -97,6 +97,7 @@ type Supervisor struct {
 	houseAt    time.Time
 	housing    bool     // a round of housekeeping is under way
 	advice     []string // what the last one found out for the administrator
+	overrides  overrides
 	slotsDue   time.Time
 	logicalDue time.Time
 	stream     stream
@@ -226,9 +227,9 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.reclaim(ctx)
-	s.reclaimUpstream(ctx)
 	s.takeIn(ctx)
 	s.keepSecret(ctx)
+	s.heedCommit(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
@@ -253,21 +254,6 @@ func (s *Supervisor) tick(ctx context.Context) {
 	}
 	s.settled = !acted && s.steady()
 	s.show(ctx)
-}
-
-// reclaim keeps synchronous_standby_names to one writer: with another value
-// than the one written here the records of who is complete are not true.
-func (s *Supervisor) reclaim(ctx context.Context) {
-	if s.seen.role != ha.Primary || !pg.SystemSet(s.seen.look.SynchronousFrom) {
-		return
-	}
-	s.Log.Warn("taking back ALTER SYSTEM SET synchronous_standby_names: pgtwin decides which standbys commits wait for",
-		"value", s.seen.look.Synchronous)
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	if err := s.conn.ReclaimSynchronous(ctx); err != nil {
-		s.Log.Error("commits do not wait for the standbys that may be promoted", "error", err)
-	}
 }
 
 // steady says whether nothing is under way that a quick look would help.

@@ -14,11 +14,16 @@ import (
 
 // sameAnswer checks that both hosts answer a question alike, and as expected at the end.
 func sameAnswer(ctx context.Context, question, ending string, a, b *lab.Host) error {
-	first, err := cluster.SQL(ctx, a, question)
+	return sameAnswerIn(ctx, "postgres", question, ending, a, b)
+}
+
+// sameAnswerIn is sameAnswer in another database.
+func sameAnswerIn(ctx context.Context, database, question, ending string, a, b *lab.Host) error {
+	first, err := cluster.SQLIn(ctx, a, database, question)
 	if err != nil {
 		return err
 	}
-	second, err := cluster.SQL(ctx, b, question)
+	second, err := cluster.SQLIn(ctx, b, database, question)
 	if err != nil {
 		return err
 	}

@@ -204,7 +204,7 @@ func (l *loser) rejoin(course ha.Course) []event.Step {
 			if err := l.c.AwaitReplayed(ctx, l.standby, l.primary); err != nil {
 				return err
 			}
-			return sameAnswer(ctx, ledger.Fingerprint, "", l.primary, l.standby)
+			return sameAnswerIn(ctx, cluster.Ledger, ledger.Fingerprint, "", l.primary, l.standby)
 		}),
 		step("pgtwin history says that it was by "+string(course), func(ctx context.Context) error {
 			e, err := l.last(ctx, control.EventRejoin)
@@ -285,7 +285,7 @@ func (l *loser) allIsKnown() event.Step {
 			expect("the account is complete", loss.Complete, true),
 			expect("where the histories part", ha.Switch{Timeline: loss.Timeline, At: loss.From}, l.left),
 			expect("the commits in the WAL that is kept", kept, loss.Transactions),
-			mention("the relations", strings.Join(loss.Relations, " "), "postgres.public.ledger"),
+			mention("the relations", strings.Join(loss.Relations, " "), "ledger.public.ledger"),
 			mention("the journal", log, fmt.Sprintf("%d transactions are lost", loss.Transactions)))
 	})
 }

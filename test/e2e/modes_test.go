@@ -44,7 +44,8 @@ func changeMode(s *scene, containers bool) []event.Step {
 		}),
 		step(fmt.Sprintf("container_mode is set to %t", containers), func(ctx context.Context) error {
 			return errors.Join(
-				s.c.SetParameter(ctx, "pg_bindir", cluster.BinDir),
+				// The default: the programs are elsewhere, where the distribution has them, and are found.
+				s.c.SetParameter(ctx, "pg_bindir", "/usr/bin"),
 				s.c.SetParameter(ctx, "container_mode", fmt.Sprint(containers)))
 		}),
 		step("the database is started, by "+runtime, func(ctx context.Context) (err error) {

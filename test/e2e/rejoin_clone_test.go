@@ -92,7 +92,7 @@ func spreadOut(s *scene) {
 			if err != nil {
 				return err
 			}
-			_, err = cluster.SQL(ctx, primary, "create tablespace fast location '"+spaceDir+"';\n"+
+			_, err = cluster.SQLIn(ctx, primary, cluster.Ledger, "create tablespace fast location '"+spaceDir+"';\n"+
 				"alter table ledger set tablespace fast;\n"+
 				fmt.Sprintf("create table bulky tablespace fast as select repeat('x', 1000) from generate_series(1, %d)", *large*1000))
 			return err

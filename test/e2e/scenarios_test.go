@@ -52,6 +52,7 @@ func TestScenarios(t *testing.T) {
 			s.play(scenario{"what it costs", whatItCosts})
 			results = append(results, s.events(event.PostmasterKilled, event.Switchover, event.HostPoweredOff, event.HostRebooted,
 				event.StandbyRestarted, event.SupervisorKilled, event.SupervisorRestarted)...)
+			results = append(results, s.events(databases(o.Containers)...)...)
 			s.play(scenario{"data not mounted", dataNotMounted})
 			if o.Containers {
 				results = append(results, s.events(faults()...)...)
@@ -100,6 +101,18 @@ func faults() []story {
 		event.ClusterRestarted, whether(true, event.PacemakerKilled), whether(false, event.PacemakerKilled),
 		event.PrimaryOutOfService, event.PacemakerRestarted, event.LaggingSwitchover, event.KilledDuringProbe, event.KilledDuringProbeAlone, event.PromotionKilled,
 		event.DemotionKilled, event.StopKilled, event.HelperKilled, event.PodmanKilled, event.PodmanKilledInRewind, event.HelperKilledInRewind, event.SystemPodmanKilled,
+	}
+}
+
+// databases are the settings, roles and files of databases as people have them. What does not depend on where PostgreSQL
+// comes from is played in containers; configuration files outside the data directory are not seen from there.
+func databases(containers bool) []story {
+	if !containers {
+		return []story{event.ConfigurationLinked}
+	}
+	return []story{
+		event.RoleSettings, event.CatalogLocked, event.DatabaseDropped, event.RestoredToATime,
+		event.ConnectionsRaised, event.ConnectionsLowered, event.PasswordRotated, event.PromotedByHand,
 	}
 }
 

@@ -300,7 +300,7 @@ func secretOf(text []byte) string {
 func (s *scene) secondWriter() *ledger.Writer {
 	s.Helper()
 	login := s.c.DirectClient("second")
-	login.Port = secondPort
+	login.Port, login.Database = secondPort, "postgres"
 	s.tell(step("a client is let into the second, too", func(ctx context.Context) error {
 		primary, err := primaryOf(s.c, second)
 		if err != nil {

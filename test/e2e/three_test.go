@@ -235,7 +235,7 @@ func signalReceiver(ctx context.Context, h *lab.Host, signal string) error {
 
 // rows is how many the clients see: those that are acknowledged.
 func rows(ctx context.Context, primary *lab.Host) (int, error) {
-	out, err := cluster.SQL(ctx, primary, "select count(*) from ledger")
+	out, err := cluster.SQLIn(ctx, primary, cluster.Ledger, "select count(*) from ledger")
 	if err != nil {
 		return 0, err
 	}

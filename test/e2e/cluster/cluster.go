@@ -29,6 +29,9 @@ const (
 	BinDir   = "/usr/lib/postgresql/17/bin"
 	Image    = "localhost/postgres:17"
 	HTTPPort = 8008
+
+	// Ledger is the clients' database: not postgres, which is dropped in one scenario.
+	Ledger = "ledger"
 )
 
 // Options says what kind of cluster to bring up.
@@ -47,7 +50,8 @@ type Options struct {
 type Cluster struct {
 	*lab.Lab
 	options Options
-	secret  string // of the replication role
+	secret  string   // of the replication role
+	former  []string // secrets that were in use before
 	login   ledger.Login
 }
 
@@ -59,10 +63,10 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{Lab: l, options: o, secret: rand.Text()}
-	c.login = ledger.Login{User: "ledger", Password: rand.Text(), Port: 5432}
+	c.login = ledger.Login{User: "ledger", Password: rand.Text(), Port: 5432, Database: Ledger}
 	for _, h := range l.Hosts() {
 		err = errors.Join(err,
-			Write(ctx, h, PassFile, "postgres", 0o600, passFile(c.secret)),
+			c.WritePassFile(ctx, h),
 			Write(ctx, h, "/etc/pgtwin/pgtwin.toml", "root", 0o644, settings))
 	}
 	if o.Runtime == "docker" {
@@ -118,7 +122,26 @@ func (c *Cluster) Configure(ctx context.Context) error {
 }
 
 // Secrets are the passwords of the cluster and its clients, which must be nowhere to be read.
-func (c *Cluster) Secrets() []string { return []string{c.secret, c.login.Password} }
+func (c *Cluster) Secrets() []string {
+	return append([]string{c.secret, c.login.Password}, c.former...)
+}
+
+// NewSecret draws another password for the replication role. It is in no file and in no database yet.
+func (c *Cluster) NewSecret() {
+	c.former = append(c.former, c.secret)
+	c.secret = rand.Text()
+}
+
+// WritePassFile writes the replication role's password, as it is now, into a host's password file.
+func (c *Cluster) WritePassFile(ctx context.Context, h *lab.Host) error {
+	return Write(ctx, h, PassFile, "postgres", 0o600, passFile(c.secret))
+}
+
+// AlterPassword gives the replication role its password, as it is now.
+func (c *Cluster) AlterPassword(ctx context.Context, primary *lab.Host) error {
+	_, err := SQL(ctx, primary, fmt.Sprintf("alter role replicator password '%s'", c.secret)) // letters and digits
+	return err
+}
 
 // Client is how a client named name gets to the database through the virtual address.
 func (c *Cluster) Client(name string) ledger.Login {
@@ -137,7 +160,7 @@ func (c *Cluster) DirectClient(name string) ledger.Login {
 	return login
 }
 
-// Admit lets the ledger's clients in: a role and its tables on the primary, and on both hosts the line in the
+// Admit lets the ledger's clients in: a role, a database and its tables on the primary, and on both hosts the line in the
 // administrator's pg_hba.conf, which a clone that was made before does not have.
 func (c *Cluster) Admit(ctx context.Context) error {
 	primary, err := c.Primary(ctx)
@@ -153,9 +176,12 @@ func (c *Cluster) Admit(ctx context.Context) error {
 			return fmt.Errorf("cannot admit the clients on %s: %w", h.Name(), err)
 		}
 	}
-	role := fmt.Sprintf("create role %s login password '%s';", c.login.User, c.login.Password) // both are letters and digits
-	if _, err := SQL(ctx, primary, role+ledger.Schema); err != nil {
-		return fmt.Errorf("cannot make the clients' role: %w", err)
+	role := fmt.Sprintf("create role %s login password '%s';\n", c.login.User, c.login.Password) // both are letters and digits
+	if _, err := SQL(ctx, primary, role+"create database "+Ledger+";"); err != nil {
+		return fmt.Errorf("cannot make the clients' role and database: %w", err)
+	}
+	if _, err := SQLIn(ctx, primary, Ledger, ledger.Schema); err != nil {
+		return fmt.Errorf("cannot make the clients' tables: %w", err)
 	}
 	return nil
 }

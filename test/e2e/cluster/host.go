@@ -59,8 +59,17 @@ func SQL(ctx context.Context, h *lab.Host, statements string) (string, error) {
 
 // SQLAt is SQL for the server on another port of the host.
 func SQLAt(ctx context.Context, h *lab.Host, port int, statements string) (string, error) {
+	return psql(ctx, h, port, "postgres", statements)
+}
+
+// SQLIn is SQL in another database.
+func SQLIn(ctx context.Context, h *lab.Host, database, statements string) (string, error) {
+	return psql(ctx, h, 5432, database, statements)
+}
+
+func psql(ctx context.Context, h *lab.Host, port int, database, statements string) (string, error) {
 	out, err := h.RunInput(ctx, statements, Programs(h)+"/psql", "-h", "/run/postgresql", "-p", strconv.Itoa(port), "-U", "postgres",
-		"--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "postgres")
+		"--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", database)
 	return strings.TrimSpace(out), err
 }
 

@@ -53,7 +53,7 @@ func timelinesUnique(ctx context.Context, primary, standby *lab.Host) error {
 func sameRows(ctx context.Context, primary, standby *lab.Host) error {
 	var answers []string
 	for _, h := range []*lab.Host{primary, standby} {
-		out, err := cluster.SQL(ctx, h, ledger.Fingerprint)
+		out, err := cluster.SQLIn(ctx, h, cluster.Ledger, ledger.Fingerprint)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -28,12 +29,13 @@ type Login struct {
 	Hosts          []string // tried in order until one takes writes, as libpq does; with one host that one is it
 	Port           int      // of all hosts
 	Name           string   // application_name
+	Database       string   // "": postgres
 }
 
 // config is the connection's configuration. The password is nowhere but in it.
 func (l Login) config() (*pgx.ConnConfig, error) {
-	text := fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable application_name=%s",
-		strings.Join(l.Hosts, ","), l.Port, l.User, l.Name)
+	text := fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable application_name=%s",
+		strings.Join(l.Hosts, ","), l.Port, l.User, cmp.Or(l.Database, "postgres"), l.Name)
 	if len(l.Hosts) > 1 {
 		text += " target_session_attrs=read-write"
 	}
