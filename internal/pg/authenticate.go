@@ -18,8 +18,12 @@ func Authenticate(ctx context.Context, t Target, c Credential) error {
 	config.Password = string(c.Password)
 	config.RuntimeParams["replication"] = "true"
 	session, err := pgconn.ConnectConfig(ctx, &config.Config)
+	if hasCode(err, "42704") && t.Major > oldestMajor { // see Connect
+		t.Major = 0
+		return Authenticate(ctx, t, c)
+	}
 	if err != nil {
-		return fmt.Errorf("cannot connect to %s: %w", t, err)
+		return fmt.Errorf("cannot connect to %s: %w", t, brief(err))
 	}
 	return session.Close(ctx)
 }

@@ -34,7 +34,7 @@ func (s *Supervisor) keepHouse() {
 	}
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
-		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, peers: len(s.view.Nodes) - 1, log: s.Log, timeline: s.seen.look.Timeline,
+		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, log: s.Log, timeline: s.seen.look.Timeline,
 		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node, writes: s.seen.role == ha.Primary,
 	}
@@ -55,7 +55,6 @@ type house struct {
 	instance   config.Instance
 	credential pg.Credential // in the password file
 	passFile   string
-	peers      int
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
 	writes     bool // is a primary, of the recorded epoch or not
@@ -99,7 +98,7 @@ func (h house) prepareRole(ctx context.Context, conn *pg.Conn, found *survey) er
 	if refused != nil {
 		found.advice = append(found.advice, refused.Error())
 	}
-	problems, err := conn.RoleProblems(ctx, h.credential, h.passFile, h.peers)
+	problems, err := conn.RoleProblems(ctx, h.credential, h.passFile, h.members-1)
 	found.advice = append(found.advice, problems...)
 	return errors.Join(refused, err)
 }
