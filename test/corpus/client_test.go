@@ -24,7 +24,8 @@ func connect(ctx context.Context, socketDir string, port int, database string) (
 	// What the folder sets for roles and databases is not to hit the test's own sessions.
 	c.RuntimeParams = map[string]string{"application_name": "corpus", "default_transaction_read_only": "off", "role": "none",
 		"default_transaction_isolation": "read committed", "search_path": "public", "statement_timeout": "0", "lock_timeout": "0",
-		"idle_in_transaction_session_timeout": "0"}
+		"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0", "session_preload_libraries": "", "local_preload_libraries": "",
+		"session_replication_role": "origin", "client_min_messages": "notice", "default_tablespace": ""}
 	return pgx.ConnectConfig(ctx, c)
 }
 
@@ -149,4 +150,3 @@ func rowsOf(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
 	}
 	return there, nil
 }
-

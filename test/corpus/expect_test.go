@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -38,19 +39,14 @@ func (s *story) step(ctx context.Context, step step) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, node := range s.nodes(step.On) {
-		for path, text := range step.Append {
-			path = filepath.Join(s.hosts[node].boot.Dir, path)
-			if err := write(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, s.expand(text)); err != nil {
-				return err
-			}
-		}
-		for _, path := range step.Remove {
-			if err := os.RemoveAll(filepath.Join(s.hosts[node].boot.Dir, path)); err != nil {
-				return err
-			}
-		}
-		if err := s.statements(ctx, node, step); err != nil {
+		if err := s.files(node, step); err != nil {
 			return err
+		}
+		if err := errors.Join(s.statements(ctx, node, step), s.hold(ctx, node, step)); err != nil {
+			return err
+		}
+		if step.Await == "complete" {
+			s.awaitComplete(ctx, s.other())
 		}
 		switch step.Signal {
 		case "":
@@ -62,10 +58,66 @@ func (s *story) step(ctx context.Context, step step) error {
 			return errors.New("no such signal: " + step.Signal)
 		}
 	}
-	if step.Await != nil {
-		s.assert(ctx, *step.Await)
+	return nil
+}
+
+// files changes files of a host; a new one belongs to postgres.
+func (s *story) files(node string, step step) error {
+	account, err := postgres()
+	if err != nil {
+		return err
+	}
+	for _, path := range step.Remove {
+		if err := os.RemoveAll(filepath.Join(s.hosts[node].boot.Dir, path)); err != nil {
+			return err
+		}
+	}
+	for path, text := range step.Append {
+		path = filepath.Join(s.hosts[node].boot.Dir, path)
+		err := write(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, s.expand(text))
+		if err = errors.Join(err, os.Chown(path, int(account.Uid), int(account.Gid))); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// hold lets sessions go on beside the story, or waits for their end: then nothing may have been promoted meanwhile.
+func (s *story) hold(ctx context.Context, node string, step step) error {
+	if step.Hold == "" {
+		return nil
+	}
+	epoch := s.base.read().Epoch.Number
+	var sessions sync.WaitGroup
+	errs := make(chan error, max(1, step.Times))
+	for range max(1, step.Times) {
+		conn, err := s.connect(ctx, node)
+		if err != nil && step.Times > 1 {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		work := func() {
+			defer conn.Close(context.Background())
+			errs <- execute(s.life, conn, []string{s.expand(step.Hold)})
+		}
+		s.holding.Go(counted(&sessions, work))
+	}
+	if !step.Through {
+		return nil
+	}
+	sessions.Wait()
+	if now := s.base.read().Epoch.Number; now != epoch {
+		s.t.Errorf("while sessions ran %q the epoch changed from %d to %d", step.Hold, epoch, now)
+	}
+	return <-errs
+}
+
+// counted is work that a second group waits for as well.
+func counted(sessions *sync.WaitGroup, work func()) func() {
+	sessions.Add(1)
+	return func() { defer sessions.Done(); work() }
 }
 
 func (s *story) statements(ctx context.Context, node string, step step) error {
@@ -160,16 +212,7 @@ func (s *story) warn(node, text string) {
 // judge looks for the words that the folder wants and forbids.
 func (s *story) judge() {
 	s.t.Helper()
-	await(s.t.Context(), s.t, "the warnings", func() string {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, w := range s.folder.Words.Warnings {
-			if !anyMentions(s.warnings, s.expand(w)) {
-				return w
-			}
-		}
-		return ""
-	})
+	s.awaitWarnings()
 	log := s.logs()
 	for _, w := range s.folder.Words.Log {
 		if !mentions(log, s.expand(w)) {
@@ -184,6 +227,20 @@ func (s *story) judge() {
 	if refusals := s.pm.refusedSoFar(); len(refusals) > 0 {
 		s.t.Errorf("Pacemaker was refused: %s", strings.Join(refusals, "; "))
 	}
+}
+
+func (s *story) awaitWarnings() {
+	s.t.Helper()
+	await(s.t.Context(), s.t, "the warnings", func() string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, w := range s.folder.Words.Warnings {
+			if !anyMentions(s.warnings, s.expand(w)) {
+				return w
+			}
+		}
+		return ""
+	})
 }
 
 func (s *story) logs() string {

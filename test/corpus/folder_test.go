@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,17 +22,17 @@ type folder struct {
 	Source     string
 	PostgreSQL []int
 	Expect     string
+	Standby    string // "waits": h2 must not become complete, and say why
 	Skip       []string
 	Database   string
 
 	Resource map[string]string
 	Start    []string
+	Startdb  string // the database of SQL
 	SQL      []string
 	End      string
-	Links    map[string]string
 	Owners   map[string]string
 	Modes    map[string]string
-	Move     map[string]string
 	Remove   []string
 	Words    words
 	Assert   []assertion
@@ -70,7 +71,12 @@ type step struct {
 	Remove []string
 	Reload bool
 	Signal string
-	Await  *assertion
+	// Hold is a statement in a session of its own, for whose end nobody waits, or with Through the story does: the
+	// epoch must then be the same as before.
+	Hold    string
+	Times   int // how many such sessions; those that get no connection do not matter
+	Through bool
+	Await   string // complete: the standby must be
 }
 
 // stages are those of a story, in order.
@@ -88,9 +94,8 @@ func readFolder(name string) (folder, error) {
 	if len(f.PostgreSQL) == 0 {
 		f.PostgreSQL = []int{15}
 	}
-	if f.Database == "" {
-		f.Database = "postgres"
-	}
+	f.Database = cmp.Or(f.Database, "postgres")
+	f.Startdb = cmp.Or(f.Startdb, "postgres")
 	return f, nil
 }
 
@@ -99,11 +104,14 @@ func (f folder) check(meta toml.MetaData) error {
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		wrong = append(wrong, fmt.Errorf("nothing is known of %v", unknown))
 	}
-	if f.Expect != "works" && f.Expect != "refused" {
-		wrong = append(wrong, fmt.Errorf("expect is %q, neither works nor refused", f.Expect))
+	if !slices.Contains([]string{"works", "refused", "either", "waits"}, f.Expect) || f.Standby != "" && f.Standby != "waits" {
+		wrong = append(wrong, fmt.Errorf("nothing is known of expect = %q, standby = %q", f.Expect, f.Standby))
 	}
-	if f.Expect == "refused" && len(f.Words.Refusal) == 0 {
+	if (f.Expect == "refused" || f.Expect == "either") && len(f.Words.Refusal) == 0 {
 		wrong = append(wrong, errors.New("a refusal needs words"))
+	}
+	if (f.Expect == "waits" || f.Standby == "waits") && len(f.Words.Warnings) == 0 {
+		wrong = append(wrong, errors.New("a host that waits needs warnings"))
 	}
 	if f.About == "" || f.Source == "" {
 		wrong = append(wrong, errors.New("about or source is missing"))
@@ -129,12 +137,7 @@ func (f folder) check(meta toml.MetaData) error {
 func (a assertion) after() string     { return orEnd(a.After) }
 func (a fileAssertion) after() string { return orEnd(a.After) }
 
-func orEnd(stage string) string {
-	if stage == "" {
-		return "end"
-	}
-	return stage
-}
+func orEnd(stage string) string { return cmp.Or(stage, "end") }
 
 // appended is the end of the name of a file that is added to the one of the same name without it.
 const appended = ".append"

@@ -94,8 +94,37 @@ func mounts(b boot) error {
 	return errors.Join(err,
 		unix.Mount("proc", "/proc", "proc", 0, ""),
 		unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"),
-		unix.Mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777"),
-		os.Mkdir("/run/pgtwin", 0o755), socketDir())
+		devices(), os.Mkdir("/run/pgtwin", 0o755), socketDir())
+}
+
+// devices are a /dev of the host's own, because PostgreSQL writes to /dev/log.
+func devices() error {
+	err := unix.Mount("tmpfs", "/dev", "tmpfs", 0, "mode=755")
+	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9} {
+		path := "/dev/" + name
+		err = errors.Join(err, unix.Mknod(path, unix.S_IFCHR, int(unix.Mkdev(1, minor))), os.Chmod(path, 0o666))
+	}
+	return errors.Join(err, os.Symlink("/proc/self/fd", "/dev/fd"), os.Mkdir("/dev/shm", 0o1777),
+		unix.Mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777"))
+}
+
+// journal writes what comes in at /dev/log to the host's log.
+func journal() error {
+	listener, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	go func() {
+		line := make([]byte, 1<<16)
+		for {
+			n, err := listener.Read(line)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(os.Stderr, "%s\n", line[:n])
+		}
+	}()
+	return os.Chmod("/dev/log", 0o666)
 }
 
 // socketDir is as the distribution's package makes it (tmpfiles.d).
@@ -116,6 +145,9 @@ func serve(b boot) error {
 	}
 	orders, err := conn(orderSocket)
 	if err != nil {
+		return err
+	}
+	if err := journal(); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))

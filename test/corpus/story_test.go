@@ -43,10 +43,12 @@ type story struct {
 	ledger *ledger
 	begun  []string // stages
 
+	life    context.Context // ends with the story
+	holding *sync.WaitGroup // what goes on beside it
+
 	mu       sync.Mutex
 	said     []string
 	warnings []string
-	complete map[string]bool
 }
 
 // play goes through the stages.
@@ -61,6 +63,9 @@ func play(t *testing.T, f folder, major int) {
 		return
 	}
 	for _, stage := range stages[1:] {
+		if s.folder.Expect == "waits" && len(s.begun) == 2 {
+			break
+		}
 		if !s.leavesOut(stage) {
 			began := time.Now()
 			s.begun = append(s.begun, stage)
@@ -77,6 +82,10 @@ func (s *story) play(ctx context.Context, stage string) {
 	case "start":
 		must(s.t, s.pm.start(ctx, "h1"))
 	case "promote":
+		if s.folder.Expect == "waits" {
+			s.waits("h1")
+			return
+		}
 		s.awaitPrimary(ctx, "h1")
 	case "rows":
 		s.awaitRows(ctx)
@@ -96,11 +105,23 @@ func (s *story) play(ctx context.Context, stage string) {
 	}
 }
 
+// waits looks for what a host has to say that must not serve: neither as a primary, nor as a complete standby.
+func (s *story) waits(node string) {
+	s.t.Helper()
+	s.awaitWarnings()
+	if v, m := s.base.read(), s.base.node(node); s.pm.primary() == node || v.Epoch.Number > 0 && m.InSync == v.Epoch.Number {
+		s.t.Errorf("%s serves: promoted is %q, complete in epoch %d of %d", node, s.pm.primary(), m.InSync, v.Epoch.Number)
+	}
+}
+
 // leavesOut says whether a stage is left out: by the folder, or because this version's programs cannot copy
 // a database. Servers that do not switch over are restarted instead.
 func (s *story) leavesOut(stage string) bool {
 	switch stage {
 	case "clone", "return", "switchback":
+		if s.folder.Standby == "waits" && stage != "clone" {
+			return true
+		}
 		return !s.twins || slices.Contains(s.folder.Skip, stage) || stage != "clone" && slices.Contains(s.folder.Skip, "clone")
 	case "restart":
 		return s.twins && !slices.Contains(s.folder.Skip, "clone") || slices.Contains(s.folder.Skip, stage)
@@ -147,6 +168,7 @@ func (s *story) setUp() {
 		s.report()
 		must(t, os.RemoveAll(dir))
 	})
+	s.life, s.holding = ctx, &working
 	working.Go(func() { s.pm.run(ctx) })
 	working.Go(func() { s.watch(ctx) })
 	working.Go(func() { s.ledger.run(ctx) })
@@ -248,7 +270,7 @@ func (s *story) before(ctx context.Context) {
 		for _, q := range s.folder.SQL {
 			sql = append(sql, s.expand(q))
 		}
-		must(s.t, s.hosts["h1"].order(ctx, "Before", Plain{PGData: pgdata, Argv: argv, Database: "postgres", SQL: sql, End: s.folder.End}, new(int)))
+		must(s.t, s.hosts["h1"].order(ctx, "Before", Plain{PGData: pgdata, Argv: argv, Database: s.folder.Startdb, SQL: sql, End: s.folder.End}, new(int)))
 	}
 	account, err := postgres()
 	must(s.t, err)
@@ -269,7 +291,7 @@ func (s *story) before(ctx context.Context) {
 func (s *story) refused(ctx context.Context) bool {
 	err := s.hosts["h1"].order(ctx, "Validate", s.pm.params["h1"], new(int))
 	s.after(ctx, "validate")
-	if s.folder.Expect == "works" {
+	if s.folder.Expect == "works" || s.folder.Expect == "waits" || s.folder.Expect == "either" && err == nil {
 		if err != nil {
 			s.t.Fatalf("validate-all: %v", err)
 		}
@@ -333,6 +355,10 @@ func (s *story) awaitComplete(ctx context.Context, node string) {
 func (s *story) join(ctx context.Context) {
 	s.t.Helper()
 	must(s.t, s.pm.start(ctx, "h2"))
+	if s.folder.Standby == "waits" {
+		s.waits("h2")
+		return
+	}
 	s.awaitComplete(ctx, "h2")
 	s.awaitRows(ctx)
 }
@@ -341,7 +367,7 @@ func (s *story) join(ctx context.Context) {
 func (s *story) crash(ctx context.Context) {
 	s.t.Helper()
 	victim, successor := s.pm.primary(), s.pm.primary()
-	if s.pm.manages(s.otherThan(victim)) {
+	if s.pm.manages(s.otherThan(victim)) && s.folder.Standby == "" {
 		successor = s.otherThan(victim)
 	}
 	epoch := s.base.read().Epoch.Number
