@@ -10,7 +10,7 @@ import (
 )
 
 // patience bounds what a story waits for. It is long, because a machine may be busy.
-const patience = 60 * time.Second
+const patience = 45 * time.Second
 
 // TestMain lets the test binary be a host as well.
 func TestMain(m *testing.M) {

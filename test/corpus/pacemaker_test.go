@@ -101,7 +101,9 @@ func (p *pacemaker) stop(ctx context.Context, node string) error {
 		p.set(func() { p.promoted = "" })
 	}
 	p.base.update(node, func(m *ha.Membership) { m.Score, m.Scored = ha.Minus, true })
-	return p.hosts[node].order(ctx, "Stop", 0, new(int))
+	err := p.hosts[node].order(ctx, "Stop", 0, new(int))
+	p.base.change(func() { delete(p.base.failed, node) }) // recovered by this very stop
+	return err
 }
 
 func (p *pacemaker) demote(ctx context.Context, node string) {

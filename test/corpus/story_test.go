@@ -241,16 +241,16 @@ func (s *story) database(data string, uid, gid int) error {
 	if err := run(exec.Command("cp", "-a", template, data)); err != nil {
 		return err
 	}
-	if err := s.rearrange(data, uid, gid); err != nil {
+	if err := s.rearrange(data); err != nil {
 		return err
 	}
 	return s.folder.lay("data", data, uid, gid)
 }
 
-// rearrange moves, links and removes what initdb has made, as a distribution does.
-func (s *story) rearrange(data string, uid, gid int) error {
+// rearrange removes what initdb has made and others keep elsewhere; "." is all of it.
+func (s *story) rearrange(data string) error {
 	for _, name := range s.folder.Remove {
-		if err := os.RemoveAll(filepath.Join(data, name)); err != nil {
+		if err := os.RemoveAll(filepath.Clean(filepath.Join(data, name))); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -133,8 +135,28 @@ func (h *Host) activate(intent control.Intent) error {
 		if err := instance.Cleanup(context.WithoutCancel(ctx), i, h.log); err != nil {
 			h.log.Error("the clean-up has failed: " + err.Error())
 		}
+		if err := killRest(); err != nil {
+			h.log.Error("the rest of the unit is not killed: " + err.Error())
+		}
 	})
 	return nil
+}
+
+// killRest is what systemd does to what is left in the unit's control group (KillMode=mixed): all processes of
+// this host that are not root's are PostgreSQL's.
+func killRest() error {
+	entries, err := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, errPID := strconv.Atoi(entry.Name())
+		info, errStat := os.Stat("/proc/" + entry.Name())
+		if errPID != nil || errStat != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
+			continue
+		}
+		if errKill := unix.Kill(pid, unix.SIGKILL); errKill != nil && errKill != unix.ESRCH {
+			err = errors.Join(err, errKill)
+		}
+	}
+	return err
 }
 
 func (h *Host) supervise() {
