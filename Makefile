@@ -22,7 +22,7 @@ export LC_ALL  := C
 
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X pgtwin/internal/cli.Version=$(VERSION)'
 
-.PHONY: all build lab setup install tree demo test check unit corpus sim simulate e2e results soak clean help
+.PHONY: all build lab setup install tree demo test check unit hostile corpus sim simulate e2e results soak clean help
 
 all: build
 
@@ -72,6 +72,9 @@ unit: ## unit tests, with the race detector
 
 corpus: ## the databases that administrators have, on real servers
 	$(GO) test -count 1 -timeout 20m -parallel 4 ./test/corpus
+
+hostile: setup ## every setting of roles and databases, hostile, for each PostgreSQL: our sessions must not care
+	$(GO) test -count 1 -timeout 6h -v -run TestSessionsAreImmune ./internal/pg -pg.hostile
 
 sim: ## a million steps of simulated clusters, and every broken rule found
 	$(GO) test -count 1 ./test/sim
