@@ -16,7 +16,8 @@ import (
 // Start renders the instance and starts its units. It returns when the
 // activation has taken over: a promotion elsewhere may be waiting for this
 // start, and a rewind or a clone can take hours.
-func (a *Agent) Start(ctx context.Context, req ocf.Request) (ocf.Code, error) {
+func (a *Agent) Start(ctx context.Context, req ocf.Request) (_ ocf.Code, err error) {
+	defer func() { err = control.NoRoom(err) }()
 	i, err := a.configure(req)
 	if err != nil {
 		return ocf.Success, err

@@ -31,6 +31,7 @@ type facts struct {
 	here string   // this host's name in the cluster
 	kept bool     // there is something of the instance on this host
 	all  []string // the instances of this host
+	full []string // the file systems of our own files that are, in words
 
 	instance    *config.Instance
 	instanceErr error
@@ -70,6 +71,11 @@ func instances() []string {
 func gather(ctx context.Context, name string) facts {
 	f := facts{now: time.Now(), name: name, all: instances()}
 	f.kept = slices.Contains(f.all, name)
+	for _, dir := range []string{config.RunDir(name), config.StateDir(name)} {
+		if text := control.Full(dir); f.kept && text != "" {
+			f.full = append(f.full, text)
+		}
+	}
 	if i, err := config.ReadInstance(name); err != nil {
 		f.instanceErr = err
 	} else {

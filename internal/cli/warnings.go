@@ -17,6 +17,7 @@ import (
 // supervisor has said already is not said again.
 func (f *facts) warnings(r Report) []string {
 	all := slices.Concat(
+		f.full,
 		f.missing(r),
 		f.primaries(r),
 		f.fromSupervisor(),

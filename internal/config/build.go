@@ -84,6 +84,7 @@ func (s Settings) apply(i *Instance) {
 	i.StopTimeout = time.Duration(s.StopTimeout)
 	i.BasebackupMaxRate = int64(s.BasebackupMaxRate)
 	i.KeepReplaced = s.KeepReplaced
+	i.AcceptCollationChange = s.AcceptCollation
 	i.ContainerDirs = nil
 	for _, dir := range s.ContainerDirs {
 		i.ContainerDirs = append(i.ContainerDirs, path.Clean(dir))

@@ -54,4 +54,7 @@ type Instance struct {
 	LostKeep          int64             // bytes of WAL kept aside of what a rewind or clone discards, 0: none
 	LogLevel          slog.Level        // of pgtwin, not of PostgreSQL
 	Limits            Limits
+
+	// AcceptCollationChange lets the database start with programs that sort text differently.
+	AcceptCollationChange bool
 }

@@ -35,6 +35,10 @@ func ProgressFile(name string) string { return filepath.Join(RunDir(name), "prog
 // RepairsFile holds ha.Repairs as JSON while replication had to be repaired.
 func RepairsFile(name string) string { return filepath.Join(RunDir(name), "repairs.json") }
 
+// LoweringFile holds the epoch in which the database was last started with hot_standby=off: it is tried
+// once an epoch.
+func LoweringFile(name string) string { return filepath.Join(RunDir(name), "lowering.json") }
+
 // StatusFile holds a control.State as JSON.
 func StatusFile(name string) string { return filepath.Join(RunDir(name), "status.json") }
 
@@ -65,6 +69,13 @@ func HBAConf(name string) string { return filepath.Join(ConfDir(name), "pg_hba.c
 // IdentConf is PostgreSQL's ident_file.
 func IdentConf(name string) string { return filepath.Join(ConfDir(name), "pg_ident.conf") }
 
+// StandInFile holds instance.StandIns as JSON: for which of the administrator's configuration files the
+// copies stand in that PostgreSQL last read without an error.
+func StandInFile(name string) string { return filepath.Join(StateDir(name), "stand-ins.json") }
+
+// ReachFile holds instance.Reach as JSON: the addresses of the hosts of a database, as last resolved.
+func ReachFile(name string) string { return filepath.Join(StateDir(name), "reach.json") }
+
 // MarkerFile exists while a rewind or a clone has begun and is not complete: the
 // data directory must not be started.
 func MarkerFile(name string) string { return filepath.Join(StateDir(name), "half-done") }
@@ -79,6 +90,9 @@ func MountFile(name string) string { return filepath.Join(StateDir(name), "mount
 
 // EpochFile keeps the latest epoch that this host has seen.
 func EpochFile(name string) string { return filepath.Join(StateDir(name), "epoch") }
+
+// CollationFile holds the instance.CollationRecord as JSON: the versions of the collations in use.
+func CollationFile(name string) string { return filepath.Join(StateDir(name), "collations.json") }
 
 // HistoryFile holds control.Events, one a line.
 func HistoryFile(name string) string { return filepath.Join(StateDir(name), "history.jsonl") }

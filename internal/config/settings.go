@@ -26,6 +26,7 @@ type Settings struct {
 	StopTimeout       Duration          `toml:"stop_timeout"`
 	BasebackupMaxRate Size              `toml:"basebackup_max_rate"`
 	KeepReplaced      int               `toml:"keep_replaced"`
+	AcceptCollation   bool              `toml:"accept_collation_change"`
 	ContainerDirs     []string          `toml:"container_dirs"`
 	ShmSize           Size              `toml:"shm_size"`
 	WALKeepSize       Size              `toml:"wal_keep_size"`

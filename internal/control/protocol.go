@@ -57,12 +57,18 @@ type Progress struct {
 	Done   int64  `json:",omitempty"` // bytes
 	Total  int64  `json:",omitempty"` // bytes, 0 = not known
 	Rate   int64  `json:",omitempty"` // bytes per second of late, 0 = not known
+	// Comparing says that the activation still compares collation versions of the programs with the
+	// record: the server must not be promoted yet, because it may be stopped again.
+	Comparing bool `json:",omitempty"`
 	// Code is the OCF exit code that a failure amounts to (PhaseFailed).
 	Code    int    `json:",omitempty"`
 	Runtime string `json:",omitempty"` // host, podman or docker, once it is known
 	Image   string `json:",omitempty"` // digest or id of the image in use
-	Since   time.Time
-	Updated time.Time
+	// HotStandbyOff says that the server was started with hot_standby=off: as a standby it takes no
+	// sessions, and it is to be promoted so that lowered settings come into use.
+	HotStandbyOff bool `json:",omitempty"`
+	Since         time.Time
+	Updated       time.Time
 }
 
 // State is everything that is known of the instance on this node. It is the

@@ -30,9 +30,16 @@ type Facts struct {
 	UnservedFor time.Duration // standby: how long it has not
 	Lagging     bool          // standby: another member of the quorum has had more for a while
 	Standbys    []Follower
+	// CollationsChanged says, on a standby, that a collation has another version than the one by which stored
+	// text is sorted; CollationsAwaited, that its versions are just being asked for.
+	CollationsChanged, CollationsAwaited bool
+
 	Upstream    string // standby: the node it is configured to follow
 	DivergedFor time.Duration
 	Outage      Outage // standby
+	// LoweredFor is how long this standby has run with hot_standby=off, so that its promotion puts lowered
+	// settings into use; 0: it takes sessions.
+	LoweredFor time.Duration
 }
 
 // Mode is what a commit waits for (rep_mode).
@@ -93,9 +100,10 @@ type Action struct {
 const (
 	PrimaryScore  = 1000
 	EligibleScore = 100
-	HolderScore   = 10 // the last primary, down: complete, but not preferred
-	AdoptScore    = 50 // a database without a record
-	FoundScore    = 5  // an empty host that may found the cluster
+	LoweredScore  = 110 // as eligible, and its promotion puts lowered settings into use
+	HolderScore   = 10  // the last primary, down: complete, but not preferred
+	AdoptScore    = 50  // a database without a record
+	FoundScore    = 5   // an empty host that may found the cluster
 )
 
 // CaughtUp is how many bytes a standby may be behind when commits begin to
@@ -166,16 +174,44 @@ func asStandby(f Facts) []Action {
 		actions = score(f, AdoptScore, verdict.Why)
 	case Elects(f.Candidate):
 		number, why := standbyScore(f)
-		actions = score(f, number, why)
+		actions = scoreSorted(f, number, why)
 	case !verdict.OK:
 		actions = score(f, Minus, verdict.Why)
+	case f.LoweredFor > 0:
+		actions = score(f, LoweredScore, verdict.Why)
 	default:
-		actions = score(f, EligibleScore, verdict.Why)
+		actions = scoreSorted(f, EligibleScore, verdict.Why)
+	}
+	if fails := lowered(f); fails != nil {
+		return fails
 	}
 	if up := f.Epoch.Node; up != "" && up != f.Self.Node && up != f.Upstream {
 		actions = append(actions, Action{Verb: Follow, Node: up, Why: fmt.Sprintf("%s was promoted (epoch %d)", up, f.Epoch.Number)})
 	}
 	return append(actions, repair(f)...)
+}
+
+// LoweredPatience is how long a standby with hot_standby=off waits for its promotion: without one it is of
+// more use where it takes sessions.
+const LoweredPatience = time.Minute
+
+// lowered is the way back of a standby that was started with hot_standby=off because it was to be
+// promoted. Reported as failed it starts anew with what its WAL requires, once an epoch.
+func lowered(f Facts) []Action {
+	switch other := f.Epoch.Node != "" && f.Epoch.Node != f.Self.Node; {
+	case f.LoweredFor == 0:
+		return nil
+	case other && primaryOf(f):
+		return []Action{{Verb: Fail, Why: fmt.Sprintf("%s was promoted, and this standby was started without sessions to be promoted itself", f.Epoch.Node)}}
+	case f.LoweredFor >= LoweredPatience:
+		return []Action{{Verb: Fail, Why: fmt.Sprintf("nobody was promoted for %s, and this standby was started without sessions to be promoted", f.LoweredFor.Round(time.Second))}}
+	}
+	return nil
+}
+
+// primaryOf says whether the recorded primary is on record as serving.
+func primaryOf(f Facts) bool {
+	return slices.ContainsFunc(f.Peers, func(p Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score == PrimaryScore })
 }
 
 func asDown(f Facts) []Action {

@@ -44,6 +44,7 @@ type Activation struct {
 	ticket     control.Ticket
 	owner      owner
 	credential pg.Credential
+	secret     Secret // where the credential comes from
 	began      time.Time
 	progress   control.Progress
 	plan       ha.Plan        // by which the data became what is started
@@ -51,6 +52,10 @@ type Activation struct {
 	lost       *control.Event // what it had
 	failure    string         // the last one, as it was logged
 	shortage   shortage
+	members    int              // of the cluster, as last read
+	fellBack   bool             // PostgreSQL did not start with the administrator's files as they are
+	tried      []pg.Kind        // copies that stood in for files before that
+	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
 }
 
 // New prepares an activation of i; nothing is touched yet.
@@ -73,7 +78,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 // failure is left in the progress file for the agent.
 func (a *Activation) Run(ctx context.Context) error {
 	a.began = time.Now()
-	err := a.run(ctx)
+	err := control.NoRoom(a.run(ctx))
 	if err == nil {
 		return nil
 	}
@@ -229,7 +234,7 @@ func (a *Activation) show(p control.Progress) error {
 	if p.Phase != a.progress.Phase || p.Detail != a.progress.Detail {
 		p.Since = now
 	}
-	p.Updated = now
+	p.Updated, p.Comparing = now, a.before != nil
 	if a.runtime != nil {
 		p.Runtime, p.Image = a.runtime.Name(), cmp.Or(a.image.Digest, a.image.ID)
 	}

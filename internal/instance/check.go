@@ -47,13 +47,16 @@ func (a *Activation) inspect(ctx context.Context) error {
 	if a.owner, err = dataOwner(a.Instance); err != nil {
 		return &Failure{ocf.ErrPerm, err}
 	}
-	if a.credential, err = readCredential(a.Instance); err != nil {
+	if err = a.findCredential(); err != nil {
 		return &Failure{ocf.ErrPerm, err}
 	}
 	if a.runtime, err = a.open(ctx, a.Instance, a.Log); err != nil {
 		return &Failure{ocf.ErrInstalled, err}
 	}
-	err = a.checkImage(ctx)
+	err = a.checkPrograms("postgres")
+	if err == nil {
+		err = a.checkImage(ctx)
+	}
 	if err == nil {
 		err = checkDirectories(a.Instance)
 	}
@@ -108,7 +111,8 @@ func (a *Activation) programs() string {
 	if a.Instance.ContainerMode {
 		return "the image " + a.Instance.Image
 	}
-	return "the server in " + a.Instance.BinDir
+	dir, _ := runtime.HostPrograms(a.Instance.BinDir, wantedMajor(a.Instance), "postgres")
+	return "the server in " + dir
 }
 
 // askMajor lets the programs themselves say their version, where the image
@@ -118,6 +122,10 @@ func (a *Activation) askMajor(ctx context.Context) error {
 	if err != nil || !empty {
 		return err
 	}
+	return a.readMajor(ctx)
+}
+
+func (a *Activation) readMajor(ctx context.Context) error {
 	var version strings.Builder
 	spec := runtime.Spec{Name: a.jobName(), Image: a.image.ID, Argv: []string{"postgres", "--version"}, UID: a.owner.uid, GID: a.owner.gid}
 	exit, err := a.runtime.Run(ctx, spec, &version)
@@ -206,11 +214,6 @@ func confirmOwner(i config.Instance, account *user.User, found owner) (owner, er
 	return found, nil
 }
 
-func readCredential(i config.Instance) (pg.Credential, error) {
-	path := pg.FindPassFile(i.PassFile, i.User)
-	return pg.ReadPassFile(path, i.Port, i.Nodes, i.Addresses)
-}
-
 func openRuntime(ctx context.Context, i config.Instance, log *slog.Logger) (runtime.Runtime, error) {
 	return openRuntimeIn(ctx, config.RunDir(i.Name), i, log)
 }
@@ -221,7 +224,7 @@ func openRuntimeIn(ctx context.Context, dir string, i config.Instance, log *slog
 		kind = i.Runtime
 	}
 	return runtime.Open(ctx, kind, runtime.Options{
-		Instance: i.Name, DataDir: i.PGData, StateDir: dir, BinDir: i.BinDir, Major: i.MajorVersion, Log: log,
+		Instance: i.Name, DataDir: i.PGData, StateDir: dir, BinDir: i.BinDir, Major: wantedMajor(i), Log: log,
 	})
 }
 
@@ -272,13 +275,25 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 		return err
 	}
 	defer a.runtime.Close()
+	if a.secret.Problem != nil {
+		return &Failure{ocf.ErrPerm, a.secret.Problem}
+	}
+	if err := a.checkPrograms(programsNeeded...); err != nil {
+		return err
+	}
 	empty, err := pg.IsEmpty(i.PGData)
 	if err != nil || empty {
 		return err
 	}
+	if !i.ContainerMode {
+		if err := a.readMajor(ctx); err != nil {
+			return err
+		}
+	}
 	if err := a.checkData(); err != nil {
 		return err
 	}
+	a.checkCollations()
 	return checkSynchronous(i.PGData)
 }
 

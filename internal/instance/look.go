@@ -28,7 +28,7 @@ func (a *Activation) look(ctx context.Context) (ha.Arrival, error) {
 	if err != nil {
 		return arrival, err
 	}
-	arrival.Epoch = view.Epoch
+	arrival.Epoch, a.members = view.Epoch, len(view.Nodes)
 	for _, node := range view.Nodes {
 		if node.Node == a.Instance.Node {
 			arrival.InSync = node.InSync
@@ -167,6 +167,9 @@ func (a *Activation) askPrimary(ctx context.Context, node string) *ha.Upstream {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	upstream, err := pg.AskPrimary(ctx, a.upstream(node))
+	if pg.Refused(err) && a.changeCredential(ctx, node) {
+		upstream, err = pg.AskPrimary(ctx, a.upstream(node))
+	}
 	if err != nil {
 		a.Log.Debug("the primary does not answer", "node", node, "error", err)
 		return nil

@@ -149,7 +149,10 @@ func (a *Activation) nameLost(ctx context.Context) {
 	known := slices.DeleteFunc(slices.Clone(relations), func(r pg.Relation) bool { return a.tail.found.Made[r] })
 	ctx, cancel := context.WithTimeout(ctx, namePatience)
 	defer cancel()
-	names, err := pg.RelationNames(ctx, Local(a.Instance), known)
+	names, err := map[pg.Relation]string(nil), error(nil)
+	if !a.progress.HotStandbyOff {
+		names, err = pg.RelationNames(ctx, Local(a.Instance), known)
+	}
 	if err != nil {
 		a.Log.Warn("the relations of lost commits have numbers for names", "error", err)
 	}

@@ -19,7 +19,10 @@ import (
 	"pgtwin/internal/units"
 )
 
-var errNotYet = errors.New("PostgreSQL does not take connections yet")
+var (
+	errNotYet = errors.New("PostgreSQL does not take connections yet")
+	errEnded  = errors.New("PostgreSQL ended while starting")
+)
 
 // start runs PostgreSQL as a standby and waits until it answers.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
@@ -29,31 +32,49 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.noteMounts(); err != nil {
 		return err
 	}
+	if err := a.raiseLevel(ctx, arrival); err != nil {
+		return err
+	}
 	if err := a.readyData(); err != nil {
 		return err
 	}
 	if err := a.configure(arrival); err != nil {
 		return err
 	}
-	spec, err := a.spec(a.Instance.Name, []string{"postgres", "-D", a.Instance.PGData,
-		"-c", "config_file=" + config.PostgresConf(a.Instance.Name)})
+	a.recallCollations()
+	started, err := a.launch(ctx, arrival)
+	if err != nil && a.fallBack(err) {
+		return a.giveBack(a.start(ctx, arrival))
+	}
 	if err != nil {
-		return err
+		return a.explain(err)
 	}
-	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
-	if err := a.report(control.Progress{Phase: control.PhaseStarting, Detail: "PostgreSQL as a standby"}); err != nil {
-		return err
-	}
-	started, err := a.runtime.Start(ctx, spec)
-	if err != nil {
-		return fmt.Errorf("cannot start PostgreSQL: %w", errors.Join(err, a.abandon(ctx)))
-	}
-	if err := a.awaitReady(ctx, started); err != nil {
+	if err := a.compareCollations(ctx); err != nil {
 		return errors.Join(err, a.abandon(ctx))
 	}
 	a.nameLost(ctx)
 	a.noteRejoin(arrival)
 	return a.handOver(ctx, started)
+}
+
+// runServer starts PostgreSQL and waits until it answers.
+func (a *Activation) runServer(ctx context.Context, server pg.Server) (runtime.Started, error) {
+	spec, err := a.spec(a.Instance.Name, server.Argv())
+	if err != nil {
+		return runtime.Started{}, err
+	}
+	spec.Unit, spec.Slice = units.Database(a.Instance.Name), units.Slice(a.Instance.Name)
+	if err := a.report(a.beginning(server)); err != nil {
+		return runtime.Started{}, err
+	}
+	started, err := a.runtime.Start(ctx, spec)
+	if err != nil {
+		return started, fmt.Errorf("cannot start PostgreSQL: %w", errors.Join(err, a.abandon(ctx)))
+	}
+	if err := a.awaitReady(ctx, started); err != nil {
+		return started, errors.Join(err, a.abandon(ctx))
+	}
+	return started, nil
 }
 
 // noteMounts remembers which file systems have the data.
@@ -99,10 +120,8 @@ func (a *Activation) readyData() error {
 	} else if len(removed) > 0 {
 		a.Log.Info("removed timeline reservations of a promotion that did not happen", "timelines", removed)
 	}
-	if removed, err := pg.RemoveRecoverySettings(dir, pg.ManagedNames()); err != nil {
+	if err := a.takeBack(); err != nil {
 		return err
-	} else if len(removed) > 0 {
-		a.Log.Warn("took settings that pgtwin manages out of postgresql.auto.conf", "settings", removed)
 	}
 	return pg.SetStandbySignal(dir)
 }
@@ -113,6 +132,9 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	upstream := ""
 	if node := arrival.Epoch.Node; node != a.Instance.Node {
 		upstream = node
+	}
+	if err := a.settleFiles(); err != nil {
+		return err
 	}
 	settings, err := Settings(a.Instance, a.credential, upstream, nil)
 	if err != nil {
@@ -129,7 +151,12 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 	if err != nil {
 		return pg.Settings{}, err
 	}
+	standIns, err := ReadStandIns(i.Name)
+	if err != nil {
+		return pg.Settings{}, err
+	}
 	s := pg.Settings{
+		Accepted:           standIns.Kinds(),
 		Name:               i.Name,
 		Major:              major,
 		PGData:             i.PGData,
@@ -140,6 +167,7 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 		WALKeepSize:        int(i.WALKeepSize >> 20),
 		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
 	}
+	heedFiles(&s, i)
 	for _, node := range required {
 		s.Synchronous = append(s.Synchronous, config.ApplicationNameOf(i, node))
 		s.SynchronizedSlots = append(s.SynchronizedSlots, config.SlotFor(i, node))
@@ -157,7 +185,7 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) error {
 	server, err := postmaster.Open(started.PID)
 	if err != nil {
-		return fmt.Errorf("PostgreSQL ended at once: see journalctl -u %s: %w", units.Database(a.Instance.Name), err)
+		return fmt.Errorf("%w: see journalctl -u %s: %w", errEnded, units.Database(a.Instance.Name), err)
 	}
 	began := time.Now()
 	for tick := 1; ; tick++ {
@@ -166,7 +194,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 			return nil
 		}
 		if !server.Alive() {
-			return fmt.Errorf("PostgreSQL ended while starting: see journalctl -u %s", units.Database(a.Instance.Name))
+			return fmt.Errorf("%w: see journalctl -u %s", errEnded, units.Database(a.Instance.Name))
 		}
 		if tick == 100 || tick%500 == 0 {
 			if err := a.reportRecovery(time.Since(began)); err != nil {
@@ -184,7 +212,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 // reportRecovery shows how far crash recovery has come.
 func (a *Activation) reportRecovery(lasted time.Duration) error {
 	detail := fmt.Sprintf("PostgreSQL recovers, %s so far", lasted.Round(time.Second))
-	p := control.Progress{Phase: control.PhaseStarting, Detail: detail}
+	p := control.Progress{Phase: control.PhaseStarting, Detail: detail, HotStandbyOff: a.progress.HotStandbyOff}
 	if c, err := pg.ReadControl(a.Instance.PGData); err == nil {
 		p.Detail, p.Done = recovery(c, a.replaying(c), lasted)
 	}
@@ -219,6 +247,9 @@ func (a *Activation) answers(ctx context.Context) error {
 	if err != nil || !accepts {
 		return errors.Join(err, errNotYet)
 	}
+	if a.progress.HotStandbyOff {
+		return nil // it takes no sessions
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	conn, err := pg.Connect(ctx, Local(a.Instance))
@@ -247,7 +278,7 @@ func majorOf(i config.Instance) int {
 // handOver makes PostgreSQL's process, or the one that waits for it, the unit's
 // main process and lets go. Where the runtime offers none, the helper stays.
 func (a *Activation) handOver(ctx context.Context, started runtime.Started) error {
-	if err := a.report(control.Progress{Phase: control.PhaseRunning}); err != nil {
+	if err := a.report(control.Progress{Phase: control.PhaseRunning, HotStandbyOff: a.progress.HotStandbyOff}); err != nil {
 		return err
 	}
 	ready := daemon.SdNotifyReady

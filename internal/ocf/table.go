@@ -88,8 +88,10 @@ is needed.`},
 			Long:  `A copy of the primary that takes longer than this, in seconds, is given up and begun again.`},
 		{Name: "pgpassfile", Type: String, parse: optional(Path),
 			Short: "Password file",
-			Long: `File in libpq's format (.pgpass) with the user and password for replication. It is read and never changed. Empty:
-replication has to get along without a password.`},
+			Long: `File in libpq's format (.pgpass) with the user and password for replication. It is read again when it changes, and
+never written. The role of a line whose database is "replication" is created and prepared by pgtwin; a role that has lines
+for every database (*) alone is used as it is. Empty: .pgpass in /var/lib/PGUSER, in the home directory of pguser or in
+/var/lib/pgsql, whichever is found first.`},
 		{Name: "replication_failure_threshold", Type: Integer, Default: "5", Min: 1, Max: math.MaxInt32, Reloadable: true,
 			Short: "Repairs of a standby before it is given up",
 			Long: `A standby that receives nothing for five seconds although its primary serves is repaired: it connects anew, and where
@@ -101,7 +103,9 @@ kind, it is left as it is and reported as degraded, until replication has gone w
 ocf:heartbeat:IPaddr2, colocated with the promoted instance.`},
 		{Name: "pg_bindir", Type: String, Default: "/usr/bin", parse: Path,
 			Short: "Directory of PostgreSQL's programs",
-			Long:  `Directory of postgres, initdb, pg_basebackup and pg_rewind on the host. Without effect where container_mode is true.`},
+			Long: `Directory of postgres, initdb, pg_basebackup, pg_rewind, pg_verifybackup and pg_waldump on the host. Where the default
+has no PostgreSQL, or another major version's than the data, the directories of the distributions are searched. Without
+effect where container_mode is true.`},
 		{Name: "container_mode", Type: Boolean, Default: "false",
 			Short: "Run PostgreSQL in a container",
 			Long: `true: PostgreSQL runs in a container. false: it is started from pg_bindir. The data directory is the same, so that it

@@ -89,6 +89,22 @@ func CrashRecovery(pgdata, configFile string) []string {
 	return []string{"postgres", "--single", "-F", "-D", pgdata, "-c", "config_file=" + configFile, "template1"}
 }
 
+// RaiseLevel recovers data whose WAL was written with wal_level=minimal, which no standby replays, and
+// stops: the end of the recovery writes the raised level into the WAL and the control file
+// (XLogReportParameters). It is CrashRecovery with the disk's word for it, and refuses standby.signal.
+func RaiseLevel(pgdata, configFile string, raised []Raised) []string {
+	argv := []string{"postgres", "--single", "-D", pgdata, "-c", "config_file=" + configFile, "-c", "fsync=on", "-c", "full_page_writes=on"}
+	level := "replica"
+	for _, r := range raised {
+		if r.Name == "wal_level" {
+			level = r.Value
+		} else {
+			argv = append(argv, "-c", r.Name+"="+r.Value)
+		}
+	}
+	return append(argv, "-c", "wal_level="+level, "template1")
+}
+
 // InitDB makes a new database with user as superuser.
 func InitDB(dir, user string) []string {
 	return []string{"initdb", "--pgdata=" + dir, "--username=" + user, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8",

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -38,6 +39,9 @@ func WriteConf(dir string, s Settings, uid, gid uint32) (changed bool, err error
 
 // WriteAccess is WriteConf for pg_hba.conf and pg_ident.conf alone.
 func WriteAccess(dir string, s Settings, uid, gid uint32) (changed bool, err error) {
+	if s.ConfDir == "" {
+		s.ConfDir = dir
+	}
 	hba, errHBA := hbaConf(s)
 	ident, errIdent := identConf(s)
 	if err := errors.Join(errHBA, errIdent); err != nil {
@@ -59,11 +63,38 @@ func writeFiles(dir string, uid, gid uint32, files ...file) (changed bool, err e
 	return changed, nil
 }
 
-// mainConf takes in the administrator's file, then ours: the last one wins.
+// mainConf takes in the administrator's file, then ours: the last one wins. listen_addresses comes
+// before both: all addresses, where the administrator says nothing else.
 func mainConf(s Settings) string {
-	return written +
-		"include_if_exists " + quoteSetting(filepath.Join(s.PGData, "postgresql.conf")) + "\n" +
+	theirs := s.include(Conf) + quoteSetting(filepath.Join(s.PGData, "postgresql.conf"))
+	if s.stands(Conf) {
+		theirs = "include " + quoteSetting(AcceptedFile(s.ConfDir, Conf))
+	}
+	return written + "listen_addresses = '*'\n" + theirs + "\n" +
 		"include " + quoteSetting(filepath.Join(s.ConfDir, "managed.conf")) + "\n"
+}
+
+// include is the directive for a file of the administrator's. It is only optional where it never was
+// there, because PostgreSQL takes a file that it may not read for one that is not there, and goes on
+// with defaults (ParseConfigFile in guc-file.l).
+func (s Settings) include(kind Kind) string {
+	if _, err := os.Lstat(filepath.Join(s.PGData, string(kind))); err == nil || HasAccepted(s.ConfDir, kind) {
+		return "include "
+	}
+	return "include_if_exists "
+}
+
+// stands says whether the accepted copy stands in for the administrator's file.
+func (s Settings) stands(kind Kind) bool {
+	return slices.Contains(s.Accepted, kind) && HasAccepted(s.ConfDir, kind)
+}
+
+// WriteMain is WriteConf for postgresql.conf alone, which says where the administrator's settings are.
+func WriteMain(dir string, s Settings, uid, gid uint32) (changed bool, err error) {
+	if s.ConfDir == "" {
+		s.ConfDir = dir
+	}
+	return writeFiles(dir, uid, gid, file{"postgresql.conf", mainConf(s)})
 }
 
 // hbaConf lets pgtwin in over the socket and the replication role over the network, then come the
@@ -109,20 +140,31 @@ func hbaAddress(host string) string {
 	return host
 }
 
+// copyBegins is how the line before a copy of the administrator's file begins, after an empty one.
+const copyBegins = "\n# The administrator's "
+
 // administrators takes in a file of the data directory: by reference where PostgreSQL can, else by copy.
 func administrators(s Settings, name string) (string, error) {
 	path := filepath.Join(s.PGData, name)
-	if s.Major >= includesVersion {
-		return "include_if_exists " + quoteName(path) + "\n", nil
+	if s.stands(Kind(name)) {
+		text, err := readBounded(AcceptedFile(s.ConfDir, Kind(name)))
+		return copyBegins + path + ", as it was last read without an error:\n" + string(text), err
 	}
-	text, err := os.ReadFile(path)
+	if s.Major >= includesVersion {
+		return s.include(Kind(name)) + quoteName(path) + "\n", nil
+	}
+	text, err := readBounded(path)
+	if errors.Is(err, fs.ErrNotExist) && HasAccepted(s.ConfDir, Kind(name)) {
+		s.Accepted = append(slices.Clone(s.Accepted), Kind(name)) // deleted: no reason to lock the clients out
+		return administrators(s, name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	return "\n# " + path + ":\n" + absoluteLists(string(text), s.PGData), nil
+	return copyBegins + path + ":\n" + absoluteLists(string(text), s.PGData), nil
 }
 
 // absoluteLists keeps a copied file's lists of names (@file) where they are: relative to the original.

@@ -100,6 +100,52 @@ func RemoveRecoverySettings(pgdata string, names []string) (removed []string, er
 	return removed, replaceFile(path, []byte(kept.String()), info.Mode().Perm(), owner.Uid, owner.Gid)
 }
 
+// SystemOverrides are the settings in postgresql.auto.conf that pgtwin takes back: managed ones, and,
+// where commits wait for standbys, a synchronous_commit that does not. A file to include is one, too:
+// ALTER SYSTEM writes none, and what it sets would win over ours.
+func SystemOverrides(pgdata string, wait bool) ([]string, error) {
+	content, err := readConfFile(filepath.Join(pgdata, autoConf))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for managed settings in %s: %w", filepath.Join(pgdata, autoConf), err)
+	}
+	taken := append(ManagedNames(), "include", "include_if_exists", "include_dir")
+	var found []string
+	for line := range strings.Lines(string(content)) {
+		name := settingName(line)
+		_, value, _ := strings.Cut(line, "=")
+		lowers := wait && name == synchronousCommit && lowersCommit(strings.Trim(strings.TrimSpace(value), "'"))
+		if slices.Contains(taken, name) || lowers {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
+
+// RemoveRecoverySignal takes out recovery.signal, which survives a promotion beside standby.signal, and
+// then keeps any other start of this directory from working.
+func RemoveRecoverySignal(pgdata string) (removed bool, err error) {
+	err = os.Remove(filepath.Join(pgdata, "recovery.signal"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot remove recovery.signal: %w", err)
+	}
+	return true, syncDir(pgdata)
+}
+
+// RemoveStandbySignal lets the next server on the data directory be none: single-user mode refuses it.
+func RemoveStandbySignal(pgdata string) error {
+	if err := removeIfThere(filepath.Join(pgdata, "standby.signal")); err != nil {
+		return fmt.Errorf("cannot remove standby.signal: %w", err)
+	}
+	return syncDir(pgdata)
+}
+
 // settingName is the name that a line of a configuration file sets, in lower case; "" for none. The
 // equals sign is optional (manual, "Parameter Interaction via the Configuration File").
 func settingName(line string) string {

@@ -21,7 +21,9 @@ func TestReadPassFile(t *testing.T) {
 		{"a node by name", "h2:5432:replication:repl:pw\n", "repl", "pw"},
 		{"a node by its replication address", "10.0.0.2:5432:replication:repl:pw", "repl", "pw"},
 		{"any host and port", "*:*:replication:repl:pw\n", "repl", "pw"},
-		{"escaped colon and backslash, a colon in the password", `*:*:replication:re\:pl:p\\w\:x:y` + "\n", "re:pl", `p\w:x:y`},
+		{"escaped colon and backslash", `*:*:replication:re\:pl:p\\w\:x` + "\n", "re:pl", `p\w:x`},
+		{"a backslash at the end", `*:*:replication:repl:pw\` + "\n", "repl", `pw\`},
+		{"blanks before the password", "*:*:replication:repl:  pw\n", "repl", "  pw"},
 		{"replication before any database", "*:*:*:postgres:su\n*:*:replication:repl:pw\n", "repl", "pw"},
 		{"any database", "*:*:postgres:x:y\n*:*:*:repl:pw\n", "repl", "pw"},
 		{"comments, blanks and DOS line ends", "# *:*:replication:no:no\n\n*:*:replication:repl:pw\r\n", "repl", "pw"},
@@ -34,7 +36,7 @@ func TestReadPassFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "pgpass")
 			must(t, os.WriteFile(path, []byte(c.text), 0o600))
-			got, err := ReadPassFile(path, 5432, nodes, addresses)
+			got, err := ReadPassFile(path, 5432, nodes, addresses, "postgres")
 			if got.User != c.user || got.Password != c.password || (err == nil) != (c.user != "") {
 				t.Errorf("got %s %s, %v", got.User, string(got.Password), err)
 			}
@@ -49,7 +51,7 @@ func TestAPassFileThatOthersMayReadIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pgpass")
 	must(t, os.WriteFile(path, []byte("*:*:replication:repl:pw\n"), 0o600))
 	must(t, os.Chmod(path, 0o640))
-	if _, err := ReadPassFile(path, 5432, nil, nil); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
+	if _, err := ReadPassFile(path, 5432, nil, nil, "postgres"); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
 		t.Error(err)
 	}
 	if err := CopyPassFile(path, path+".copy", 0, 0); err == nil {
@@ -62,7 +64,7 @@ func TestPassFilesAreTheServersAlone(t *testing.T) {
 	original, copied, ownFile := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
 	must(t, os.WriteFile(original, []byte("*:*:replication:repl:pw\n"), 0o600))
 	must(t, CopyPassFile(original, copied, 4321, 8765))
-	want := Credential{`re:pl`, `p\w:'x`}
+	want := Credential{User: `re:pl`, Password: `p\w:'x`}
 	must(t, WritePassFile(ownFile, want, 4321, 8765))
 	for _, path := range []string{copied, ownFile} {
 		info, err := os.Stat(path)
@@ -71,10 +73,10 @@ func TestPassFilesAreTheServersAlone(t *testing.T) {
 			t.Errorf("%s: %d:%d %v", path, stat.Uid, stat.Gid, info.Mode())
 		}
 	}
-	if got, err := ReadPassFile(ownFile, 1, nil, nil); got != want {
+	if got, err := ReadWritten(ownFile); got != want {
 		t.Errorf("read back %+v, %v", got, err)
 	}
-	if err := WritePassFile(ownFile, Credential{"a", "b\n*:*:*:c:d"}, 0, 0); err == nil {
+	if err := WritePassFile(ownFile, Credential{User: "a", Password: "b\n*:*:*:c:d"}, 0, 0); err == nil {
 		t.Error("wrote a password of two lines")
 	}
 }
@@ -104,5 +106,52 @@ func TestFindPassFile(t *testing.T) {
 	}
 	if got := firstThere([]string{dir + "/a", dir + "/b"}); got != dir+"/a" {
 		t.Error(got)
+	}
+}
+
+// Only a line for "replication" makes a role pgtwin's; others are the administrator's own.
+func TestWhichRoleIsPgtwins(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		user       string // "" for an error
+		managed    bool
+		says       string
+	}{
+		{"a line for replication", "*:*:replication:repl:pw\n", "repl", true, ""},
+		{"also when it comes last", "*:*:*:postgres:su\n*:*:*:app:pw\n*:*:*:repl:pw\n*:*:replication:repl:pw\n", "repl", true, ""},
+		{"one role for every database", "*:*:*:repl:pw\n", "repl", false, ""},
+		{"one role in several lines", "h1:*:*:repl:pw\nh2:*:*:repl:pw\n", "repl", false, ""},
+		{"the superuser beside it", "*:*:*:postgres:su\n*:*:*:repl:pw\n", "repl", false, ""},
+		{"the superuser alone", "*:*:*:postgres:su\n", "", false, "not that of postgres, the superuser"},
+		{"several roles", "*:*:*:app:pw\n*:*:*:repl:pw\n", "", false, "add the line *:5432:replication:ROLE:PASSWORD"},
+		{"several roles, one on another port", "*:5433:*:app:pw\n*:*:*:repl:pw\n", "repl", false, ""},
+		{"another database", "*:*:postgres:repl:pw\n", "", false, "HOST:5432:replication:USER:PASSWORD"},
+		{"a name that is too long", "*:*:replication:" + strings.Repeat("r", 64) + ":pw\n", "", false, "64 bytes"},
+		{"a colon in the password", "\n*:*:replication:repl:secret:word\n", "", false, "line 2 of"},
+		{"a blank after the password", "*:*:replication:repl:secret \n", "", false, "blank"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pgpass")
+			must(t, os.WriteFile(path, []byte(c.text), 0o600))
+			got, err := ReadPassFile(path, 5432, []string{"h1", "h2"}, nil, "postgres")
+			if got.User != c.user || got.Managed != c.managed || (err == nil) != (c.user != "") {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			if err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), path)) {
+				t.Errorf("error %v, want one that says %q", err, c.says)
+			}
+		})
+	}
+}
+
+func TestAPassFileIsARegularFileOfBoundedSize(t *testing.T) {
+	dir := t.TempDir()
+	fifo, large := filepath.Join(dir, "fifo"), filepath.Join(dir, "large")
+	must(t, syscall.Mkfifo(fifo, 0o600))
+	must(t, os.WriteFile(large, make([]byte, maxPassFile+1), 0o600))
+	for path, says := range map[string]string{fifo: "not a regular file", large: "larger than 1 MB", dir: "not a regular file"} {
+		if _, err := ReadPassFile(path, 5432, nil, nil, "postgres"); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }

@@ -57,25 +57,5 @@ func (c *Conn) Reload(ctx context.Context) error {
 	return c.exec(ctx, "reload the configuration", "SELECT pg_reload_conf()")
 }
 
-// ReclaimSynchronous takes back an ALTER SYSTEM SET synchronous_standby_names, which wins over every
-// configuration file.
-func (c *Conn) ReclaimSynchronous(ctx context.Context) error {
-	const doing = "take back ALTER SYSTEM SET synchronous_standby_names"
-	if err := c.exec(ctx, doing, "ALTER SYSTEM RESET synchronous_standby_names"); err != nil {
-		return err
-	}
-	return c.Reload(ctx)
-}
-
-// ReclaimUpstream takes back what ALTER SYSTEM has made of a standby's connection to its primary.
-func (c *Conn) ReclaimUpstream(ctx context.Context) error {
-	for _, statement := range []string{"ALTER SYSTEM RESET primary_conninfo", "ALTER SYSTEM RESET primary_slot_name"} {
-		if err := c.exec(ctx, "take back the connection to the primary", statement); err != nil {
-			return err
-		}
-	}
-	return c.Reload(ctx)
-}
-
 // SystemSet says whether a setting's file is the one that ALTER SYSTEM writes.
 func SystemSet(file string) bool { return filepath.Base(file) == "postgresql.auto.conf" }

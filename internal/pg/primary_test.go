@@ -132,7 +132,7 @@ func TestAnotherWriterOfSynchronousStandbyNamesIsFoundAndUndone(t *testing.T) {
 		}
 		return nil
 	})
-	must(t, c.ReclaimSynchronous(t.Context()))
+	must(t, c.Reclaim(t.Context(), s.data, []string{"synchronous_standby_names"}))
 	eventually(t, "our setting", func() error {
 		if now := c.lookNow(t); now.Synchronous != ours.Synchronous {
 			return errors.New(now.Synchronous)
@@ -145,7 +145,7 @@ func TestAStandbyThatIsLedAwayIsBroughtBack(t *testing.T) {
 	t.Parallel()
 	a := newServer(t, "a", template)
 	ca := a.start()
-	_, cb := standbyOf(a, ca, "b")
+	b, cb := standbyOf(a, ca, "b")
 	streaming(t, ca, cb)
 	if l := cb.lookNow(t); l.Overridden != nil || !l.AwaitsWAL {
 		t.Errorf("%+v", l)
@@ -158,7 +158,7 @@ func TestAStandbyThatIsLedAwayIsBroughtBack(t *testing.T) {
 		}
 		return nil
 	})
-	must(t, cb.ReclaimUpstream(t.Context()))
+	must(t, cb.Reclaim(t.Context(), b.data, []string{"primary_conninfo"}))
 	streaming(t, ca, cb)
 	if l := cb.lookNow(t); l.Overridden != nil {
 		t.Errorf("left %q", l.Overridden)

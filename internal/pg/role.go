@@ -6,6 +6,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,77 +14,87 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/text/unicode/norm"
 )
 
-// rewindFunctions are what pg_rewind calls on its source (manual, pg_rewind, "Notes").
-var rewindFunctions = []string{
-	"pg_ls_dir(text, boolean, boolean)",
-	"pg_stat_file(text, boolean)",
-	"pg_read_binary_file(text)",
-	"pg_read_binary_file(text, bigint, bigint, boolean)",
-}
-
-// EnsureReplicationRole makes a role that can replicate and be the source of a pg_rewind, with this
-// password. The grants are those of the session's database, which for pg_rewind is postgres. What is so
-// already is not written again.
+// EnsureReplicationRole makes a role that can replicate and be the source of a pg_rewind. A role that does
+// not exist is created, and one without a password gets this one; the password of any other stays as it is
+// (RoleProblems names a difference). Rights that it lacks are granted in the session's database. Where nothing
+// is missing nothing is written. The role and each grant are transactions of their own, so that what the
+// server refuses leaves the rest in place.
 func (c *Conn) EnsureReplicationRole(ctx context.Context, name string, password Password) error {
-	if password == "" {
-		return fmt.Errorf("cannot prepare replication role %s: its password is empty", name)
+	credential := Credential{User: name, Password: password, Managed: true}
+	if err := credential.check(); err != nil {
+		return fmt.Errorf("cannot prepare the replication role: %w", err)
 	}
-	err := pgx.BeginFunc(ctx, c.session, func(tx pgx.Tx) error {
-		// The verifier is no password, but it does not belong into the server's log either.
-		_, err := tx.Exec(ctx, `SELECT set_config(s, v, true) FROM (VALUES ('log_statement', 'none'),
-			('log_min_error_statement', 'panic'), ('log_min_duration_statement', '-1')) AS t (s, v)`)
-		if err != nil {
-			return err
-		}
-		if err := ensureRole(ctx, tx, name, password); err != nil {
-			return err
-		}
-		return ensureGrants(ctx, tx, name)
-	})
+	err := c.ensureRole(ctx, credential)
+	if err == nil {
+		err = c.ensureGrants(ctx, name)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot prepare replication role %s on %s: %w", name, c.target, err)
 	}
 	return nil
 }
 
-func ensureRole(ctx context.Context, tx pgx.Tx, name string, password Password) error {
-	var able bool
-	var stored string
+// ensureRole creates the role or gives it what it lacks, and no more.
+func (c *Conn) ensureRole(ctx context.Context, credential Credential) error {
+	name := credential.User
+	var login, replication, password bool
+	err := c.session.QueryRow(ctx, `SELECT rolcanlogin, rolreplication OR rolsuper, rolpassword IS NOT NULL
+		FROM pg_authid WHERE rolname = $1`, name).Scan(&login, &replication, &password)
 	command := "ALTER"
-	err := tx.QueryRow(ctx, `SELECT rolcanlogin AND rolreplication, coalesce(rolpassword, '')
-		FROM pg_authid WHERE rolname = $1`, name).Scan(&able, &stored)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		command = "CREATE"
-	case err != nil:
+	if errors.Is(err, pgx.ErrNoRows) {
+		command, err = "CREATE", nil
+	}
+	if err != nil || login && replication && password {
 		return err
-	case able && verifies(stored, password):
-		return nil
 	}
 	// Utility statements take no parameters: the server quotes the names itself.
-	return execFormatted(ctx, tx, "SELECT format('"+command+" ROLE %I LOGIN REPLICATION PASSWORD %L', $1::text, $2::text)",
-		name, newVerifier(password))
+	if command == "ALTER" && password {
+		return c.define(ctx, "SELECT format('ALTER ROLE %I LOGIN REPLICATION', $1::text)", name)
+	}
+	return c.define(ctx, "SELECT format('"+command+" ROLE %I LOGIN REPLICATION PASSWORD %L', $1::text, $2::text)",
+		name, newVerifier(credential.Password))
 }
 
-func ensureGrants(ctx context.Context, tx pgx.Tx, name string) error {
-	for _, function := range rewindFunctions {
-		var granted bool
-		err := tx.QueryRow(ctx, "SELECT has_function_privilege($1, $2, 'EXECUTE')", name, function).Scan(&granted)
-		if err != nil {
-			return err
-		}
-		if granted {
-			continue
-		}
-		err = execFormatted(ctx, tx, "SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I', $1::regprocedure, $2::text)", function, name)
-		if err != nil {
-			return err
-		}
+func (c *Conn) ensureGrants(ctx context.Context, name string) error {
+	missing, err := c.missingGrants(ctx, name)
+	for _, grant := range missing {
+		err = errors.Join(err, c.define(ctx, "SELECT format('GRANT %s TO %I', $1::text, $2::text)", grant, name))
 	}
-	return nil
+	return err
+}
+
+//go:embed grants.sql
+var grantsSQL string
+
+// missingGrants are what a peer's questions and pg_rewind need in the session's database and the role may
+// not, as GRANT names it.
+func (c *Conn) missingGrants(ctx context.Context, name string) ([]string, error) {
+	rows, err := c.session.Query(ctx, grantsSQL, name)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// quietly keeps what a transaction defines out of the server's log, because a verifier does not belong
+// there, and out of reach of event triggers, which may refuse all DDL (event_triggers is new in PostgreSQL
+// 17; those that are ENABLE ALWAYS fire in any case).
+const quietly = `SELECT set_config(s, v, true) FROM (VALUES ('log_statement', 'none'), ('log_min_error_statement', 'panic'),
+	('log_min_duration_statement', '-1'), ('log_min_duration_sample', '-1'), ('log_transaction_sample_rate', '0'),
+	('log_parameter_max_length_on_error', '0'), ('debug_print_parse', 'off'), ('debug_print_rewritten', 'off'),
+	('debug_print_plan', 'off'), ('session_replication_role', 'replica'), ('event_triggers', 'off')) AS t (s, v)
+	WHERE s <> 'event_triggers' OR current_setting('server_version_num')::int >= 170000`
+
+// define executes a statement that the server builds, in a transaction of its own.
+func (c *Conn) define(ctx context.Context, format string, args ...any) error {
+	return pgx.BeginTxFunc(ctx, c.session, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, quietly); err != nil {
+			return err
+		}
+		return execFormatted(ctx, tx, format, args...)
+	})
 }
 
 // execFormatted lets the server build a statement and then executes it.
@@ -107,10 +118,10 @@ func newVerifier(password Password) string {
 	return verifier(password, salt, scramIterations)
 }
 
-// verifier follows RFC 5802 section 3. libpq normalises passwords with SASLprep, of which NFKC is what
-// matters to passwords that people use.
+// verifier follows RFC 5802 section 3. libpq would normalise the password first (SASLprep); here it is one
+// that this does not change, see checkPassword.
 func verifier(password Password, salt []byte, iterations int) string {
-	salted, err := pbkdf2.Key(sha256.New, norm.NFKC.String(string(password)), salt, iterations, sha256.Size)
+	salted, err := pbkdf2.Key(sha256.New, string(password), salt, iterations, sha256.Size)
 	if err != nil {
 		panic(err) // only for parameters that FIPS mode forbids, and these are constant
 	}

@@ -99,6 +99,9 @@ type server struct {
 	settings Settings
 	process  *os.Process
 	ended    chan struct{} // closed once the server has ended
+
+	raised        []Raised
+	hotStandbyOff bool
 }
 
 // newServer makes the directory of a server; copyOf is its database, "" for none.
@@ -119,7 +122,7 @@ func newServer(t *testing.T, name, copyOf string) *server {
 	if copyOf != "" {
 		must(t, exec.Command("cp", "-a", copyOf, s.data).Run())
 	}
-	must(t, WritePassFile(s.passfile, Credential{replicator, secret}, uint32(uid), uint32(gid)))
+	must(t, WritePassFile(s.passfile, Credential{User: replicator, Password: secret}, uint32(uid), uint32(gid)))
 	s.settings = Settings{Name: name, Major: s.major(), PGData: s.data, Port: freePort(t), ListenAddresses: "127.0.0.1",
 		SocketDir: dir, User: "postgres", ReplicationUser: replicator}
 	return s
@@ -166,8 +169,10 @@ func (s *server) start() *Conn {
 func (s *server) launch() {
 	s.t.Helper()
 	s.configure()
-	cmd := program(context.Background(), []string{filepath.Join(cmp.Or(s.bin, bindir), "postgres"), "-D", s.data, "-c", "config_file=" + s.conf + "/postgresql.conf",
-		"-c", "log_destination=stderr", "-c", "fsync=off"})
+	server := Server{PGData: s.data, ConfigFile: s.conf + "/postgresql.conf", Major: s.settings.Major, Raised: s.raised, HotStandbyOff: s.hotStandbyOff}
+	argv := append(server.Argv(), "-c", "log_destination=stderr", "-c", "fsync=off")
+	argv[0] = filepath.Join(cmp.Or(s.bin, bindir), argv[0])
+	cmd := program(context.Background(), argv)
 	// A file and not a pipe, whose end would come with the last child's.
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(s.t, err)

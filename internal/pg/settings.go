@@ -16,13 +16,16 @@ type Settings struct {
 	ConfDir         string // where our files are, as the server sees it
 	PGData          string
 	Port            int
-	ListenAddresses string // "": all
+	ListenAddresses string // "": the administrator's, or all
 	SocketDir       string
 	User            string // database superuser
 	OSUser          string // operating system user of the server; "": the same name
 
 	ReplicationUser  string
 	ReplicationHosts []string // addresses or names it may come from; none: all
+
+	// Accepted are the files in whose place the copies stand that PostgreSQL last read without an error.
+	Accepted []Kind
 
 	Upstream    *Target  // nil: follows nobody
 	Slot        string   // slot on the upstream, "" for none
@@ -34,6 +37,11 @@ type Settings struct {
 	// server is known to run with wal_level=logical: with another one its standby would not start.
 	Failover          bool
 	SynchronizedSlots []string // slots of the standbys that subscribers are not to get ahead of
+
+	// SynchronousCommit is managed where commits wait for standbys: on or remote_apply. "" leaves it to
+	// the administrator.
+	SynchronousCommit string
+	Raised            []Raised // settings that must not be less, whatever starts the server; see RaiseNeeded
 
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
@@ -59,27 +67,27 @@ func ManagedNames() []string {
 	for _, m := range managed(Settings{}) {
 		names = append(names, m.name)
 	}
-	return names
+	return append(names, "hot_standby") // on the command line alone, see Server
 }
 
 func managed(s Settings) []setting {
-	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), logSettings(s.Name))
+	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), recoverySettings(s.Major), diskSettings(),
+		commitSettings(s.SynchronousCommit), raisedSettings(s.Raised), logSettings(s.Name))
 }
 
 func placeSettings(s Settings) []setting {
-	listen := s.ListenAddresses
-	if listen == "" {
-		listen = "*"
-	}
-	return []setting{
+	place := []setting{
 		{"data_directory", s.PGData, "The default of these three follows the configuration file, which is not in the data directory."},
 		{"hba_file", filepath.Join(s.ConfDir, "pg_hba.conf"), "Ours comes first and takes in the administrator's."},
 		{"ident_file", filepath.Join(s.ConfDir, "pg_ident.conf"), "Ours comes first and takes in the administrator's."},
 		{"port", strconv.Itoa(s.Port), "The port of the cluster resource; the other nodes expect it."},
-		{"listen_addresses", listen, "The standbys come over the network; a virtual address may arrive later."},
 		{"unix_socket_directories", s.SocketDir, "pgtwin talks to the server here."},
 		{"cluster_name", s.Name, "Shows in the process list which instance this is."},
 	}
+	if s.ListenAddresses != "" {
+		place = append(place, setting{"listen_addresses", s.ListenAddresses, "Given to pgtwin; without it the administrator's counts."})
+	}
+	return place
 }
 
 func replicationSettings(s Settings) []setting {
@@ -99,11 +107,9 @@ func replicationSettings(s Settings) []setting {
 	}
 	millis := strconv.FormatInt(timeout.Milliseconds(), 10) + "ms"
 	return []setting{
-		{"hot_standby", "on", "A standby must answer questions about its state."},
 		{"restart_after_crash", "off", "After a crash the cluster decides who is primary, not the crashed server."},
 		{"primary_conninfo", upstream, "Whom this server follows while it is a standby."},
 		{"primary_slot_name", s.Slot, "The slot on the primary that keeps WAL for this server."},
-		{"recovery_target_timeline", "latest", "A standby follows its primary through promotions."},
 		{"synchronous_standby_names", s.synchronous().String(), "Which standbys a commit waits for: exactly those that may be promoted."},
 		{"wal_keep_size", strconv.Itoa(keep) + "MB", "pg_rewind needs the WAL before the fork, which a crash recovery would recycle."},
 		{"wal_log_hints", "on", "pg_rewind needs it where the data have no checksums; with checksums it changes nothing."},

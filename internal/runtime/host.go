@@ -9,8 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 )
@@ -156,43 +154,14 @@ func (h *Host) command(ctx context.Context, s Spec) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// lookup finds a program where the distributions put PostgreSQL's.
+// lookup finds a program; all come from one directory.
 func (h *Host) lookup(program string) (string, error) {
-	dirs := []string{h.opts.BinDir}
-	if h.opts.BinDir == "" {
-		dirs = hostDirs("/usr/lib", h.opts.Major)
+	dir, missing := HostPrograms(h.opts.BinDir, h.opts.Major, "postgres", program)
+	if slices.Contains(missing, program) {
+		return "", fmt.Errorf("cannot find %s in %s: PostgreSQL is %w there, install its packages or set pg_bindir",
+			program, dir, ErrNotInstalled)
 	}
-	for _, dir := range dirs {
-		path, err := exec.LookPath(filepath.Join(dir, program))
-		if err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("cannot find %s in %s: PostgreSQL is %w there, install its packages or set pgbindir",
-		program, strings.Join(dirs, ", "), ErrNotInstalled)
-}
-
-// hostDirs lists the directories of PostgreSQL's programs, best first: those of
-// one major version, or of every installed one with the newest first. /usr/bin
-// is last: what Debian has there are wrappers in Perl.
-func hostDirs(lib string, major int) []string {
-	version := "*"
-	if major != 0 {
-		version = strconv.Itoa(major)
-	}
-	var dirs []string
-	for _, layout := range []string{"postgresql/" + version + "/bin", "postgresql" + version + "/bin"} {
-		found, _ := filepath.Glob(filepath.Join(lib, layout)) // the only error is a bad pattern
-		dirs = append(dirs, found...)
-	}
-	slices.SortStableFunc(dirs, func(a, b string) int { return majorOfDir(b) - majorOfDir(a) })
-	return append(dirs, "/usr/bin")
-}
-
-// majorOfDir reads 17 from .../postgresql/17/bin and .../postgresql17/bin.
-func majorOfDir(dir string) int {
-	n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Base(filepath.Dir(dir)), "postgresql"))
-	return n
+	return filepath.Join(dir, program), nil
 }
 
 func directory(s Spec) string {

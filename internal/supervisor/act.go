@@ -66,8 +66,13 @@ func (s *Supervisor) require(ctx context.Context, a ha.Action) error {
 			return err
 		}
 	}
-	s.Log.Info(fmt.Sprintf("commits wait for %s: %s", waitedFor(a.Nodes, a.Number), a.Why))
-	return s.configure(ctx, "", a.Nodes, a.Number)
+	if s.heed.order(waitedFor(a.Nodes, a.Number), time.Now()) {
+		s.Log.Info(fmt.Sprintf("commits wait for %s: %s", waitedFor(a.Nodes, a.Number), a.Why))
+	}
+	if err := s.configure(ctx, "", a.Nodes, a.Number); err != nil {
+		return err
+	}
+	return s.insist(ctx)
 }
 
 // publish records durably whether a node holds every acknowledged commit.

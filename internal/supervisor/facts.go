@@ -117,6 +117,8 @@ func (s *Supervisor) facts() ha.Facts {
 		Receiving:   s.served(),
 		Lagging:     s.lagging,
 	}
+	f.CollationsChanged = s.collationsKnown() && len(s.collations.warnings) > 0
+	f.CollationsAwaited = !s.collationsKnown() && time.Since(s.changed) < collationWait
 	if s.unserved = firstTime(s.unserved, s.seen.at, !f.Receiving); !f.Receiving {
 		f.UnservedFor = time.Since(s.unserved)
 	}
@@ -144,6 +146,9 @@ func (s *Supervisor) facts() ha.Facts {
 		f.DivergedFor = time.Since(s.diverged)
 	}
 	f.Outage = s.outage(f)
+	if s.seen.progress.HotStandbyOff && s.seen.role == ha.Standby && s.seen.progress.Phase == control.PhaseRunning {
+		f.LoweredFor = max(1, s.seen.at.Sub(s.seen.progress.Since))
+	}
 	return f
 }
 

@@ -22,6 +22,7 @@ type survey struct {
 	asked  bool     // the administrator's synchronous_standby_names was read, and is
 	wish   string   // this
 	advice []string // for the administrator, the most serious first
+	files  fileSurvey
 }
 
 // keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
@@ -32,7 +33,8 @@ func (s *Supervisor) keepHouse() {
 	}
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
-		instance: s.Instance, credential: s.credential, log: s.Log, timeline: s.seen.look.Timeline,
+		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, peers: len(s.view.Nodes) - 1, log: s.Log, timeline: s.seen.look.Timeline,
+		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node,
 	}
 	s.background.Go(func() {
@@ -47,35 +49,52 @@ func (s *Supervisor) keepHouse() {
 // house is one round of housekeeping: a snapshot of what it goes by.
 type house struct {
 	instance   config.Instance
-	credential pg.Credential
+	credential pg.Credential // in the password file
+	passFile   string
+	peers      int
 	log        *slog.Logger
 	primary    bool // of the recorded epoch
 	timeline   ha.Timeline
+	pending    []string // settings that wait for a restart
+	members    int      // of the cluster
 }
 
 // keep looks after everything once. What fails is logged and tried again at the next round.
 func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
-	conn, err := pg.Connect(ctx, instance.Local(h.instance))
+	conn, err := pg.ConnectAnywhere(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
 		return found
 	}
 	defer conn.Close(ctx)
-	if h.primary {
-		err = errors.Join(h.serve(ctx, conn), h.askWish(ctx, conn, &found))
+	if h.primary { // its peers wait for this
+		err = errors.Join(h.prepareRole(ctx, conn, &found), h.ensureCheckpoint(ctx, conn), h.askWish(ctx, conn, &found))
 	}
+	err = errors.Join(err, h.checkFiles(ctx, conn, &found), h.adviseSettings(ctx, conn, &found))
 	if err != nil {
 		h.log.Warn("cannot complete the set-up", "error", err)
 	}
 	return found
 }
 
-// serve gives the peers what they need of a primary: the replication role, and a checkpoint on its
-// timeline.
-func (h house) serve(ctx context.Context, conn *pg.Conn) error {
-	return errors.Join(conn.EnsureReplicationRole(ctx, h.credential.User, h.credential.Password), h.ensureCheckpoint(ctx, conn))
+// prepareRole gives the peers the replication role that they need of a primary, and finds out what keeps
+// them from using it all the same.
+func (h house) prepareRole(ctx context.Context, conn *pg.Conn, found *survey) error {
+	if h.credential.User == "" {
+		return nil
+	}
+	var refused error
+	if h.credential.Managed {
+		refused = conn.EnsureReplicationRole(ctx, h.credential.User, h.credential.Password)
+	}
+	if refused != nil {
+		found.advice = append(found.advice, refused.Error())
+	}
+	problems, err := conn.RoleProblems(ctx, h.credential, h.passFile, h.peers)
+	found.advice = append(found.advice, problems...)
+	return errors.Join(refused, err)
 }
 
 // ensureCheckpoint writes the first checkpoint of a new timeline, before which pg_rewind would find
@@ -98,11 +117,14 @@ func (h house) askWish(ctx context.Context, conn *pg.Conn, found *survey) (err e
 // take makes a survey known to the loop.
 func (s *Supervisor) take(ctx context.Context, found survey) {
 	s.housing, s.advice = false, found.advice
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := s.tendFiles(ctx, found.files); err != nil {
+		s.Log.Warn("cannot bring the configuration files in order", "error", err)
+	}
 	if !found.asked {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
-	defer cancel()
 	if err := s.heedWish(ctx, found.wish); err != nil {
 		s.Log.Warn("the administrator's order of standbys is not in force", "error", err)
 	}

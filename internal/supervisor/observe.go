@@ -107,6 +107,9 @@ func (s *Supervisor) awaitDeath(ctx context.Context, server postmaster.Process) 
 
 // askServer asks PostgreSQL, on a new connection where the old one failed.
 func (s *Supervisor) askServer(ctx context.Context, seen *observation) {
+	if seen.progress.Comparing {
+		return // not there yet: the activation may stop it again
+	}
 	if s.conn == nil {
 		if accepts, err := pg.Accepts(s.Instance.PGData); err == nil && !accepts && seen.progress.Phase == control.PhaseStarting {
 			return

@@ -40,6 +40,9 @@ func (s *Supervisor) promote(ctx context.Context) error {
 	if err := s.configure(ctx, "", next.Required, 0); err != nil {
 		return err
 	}
+	if err := s.awaitRequired(ctx, next.Required); err != nil {
+		return err
+	}
 	if err := pg.WriteMarkers(s.Instance.PGData, s.currentHistory(), next.Reserved); err != nil {
 		return err
 	}

@@ -129,17 +129,3 @@ func (s *Supervisor) recallRepairs() {
 		s.Log.Warn("the repairs are counted anew", "error", err)
 	}
 }
-
-// reclaimUpstream keeps the settings by which a standby follows its primary to
-// one writer.
-func (s *Supervisor) reclaimUpstream(ctx context.Context) {
-	if s.seen.role != ha.Standby || len(s.seen.look.Overridden) == 0 {
-		return
-	}
-	s.Log.Warn("taking back ALTER SYSTEM: pgtwin decides whom this standby follows", "settings", s.seen.look.Overridden)
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	if err := s.conn.ReclaimUpstream(ctx); err != nil {
-		s.Log.Error("this standby may follow another server than the primary", "error", err)
-	}
-}

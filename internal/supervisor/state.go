@@ -122,7 +122,11 @@ func (s *Supervisor) warnings(st control.State) []string {
 	add(s.seen.look.ReplayPaused && st.Role == ha.Standby, "replay is paused")
 	if st.Role == ha.Primary || st.Role == ha.Standby {
 		all = append(all, s.advice...)
+		if s.collationsKnown() {
+			all = append(all, s.collations.warnings...)
+		}
 	}
+	add(s.secret.problem != "", "%s", s.secret.problem)
 	return all
 }
 

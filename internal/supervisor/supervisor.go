@@ -51,13 +51,16 @@ type Supervisor struct {
 	Cluster  Cluster
 	Log      *slog.Logger
 
-	credential   pg.Credential
+	credential   pg.Credential // that works, as far as is known
+	secret       secret
 	requests     chan request
 	deaths       chan postmaster.Process
 	enforcements chan enforcement
 	copies       chan []string
 	inquiries    chan inquiry
 	surveys      chan survey
+	glances      chan glance
+	collated     chan collated
 	background   sync.WaitGroup
 	// life is the loop's context: what goes on in the background outlives the
 	// request in whose course it began.
@@ -95,6 +98,10 @@ type Supervisor struct {
 	houseAt    time.Time
 	housing    bool     // a round of housekeeping is under way
 	advice     []string // what the last one found out for the administrator
+	overrides  overrides
+	heed       heeding
+	triedFiles map[pg.Kind]string // FilePrint of access files that PostgreSQL would read without an error
+	collations collations
 	slotsDue   time.Time
 	logicalDue time.Time
 	stream     stream
@@ -155,6 +162,8 @@ func (s *Supervisor) begin() (err error) {
 	s.copies = make(chan []string)
 	s.inquiries = make(chan inquiry)
 	s.surveys = make(chan survey)
+	s.glances = make(chan glance)
+	s.collated = make(chan collated)
 	s.changed = time.Now()
 	if s.crashes, err = readCrashes(s.Instance.Name); err != nil {
 		return err
@@ -163,8 +172,7 @@ func (s *Supervisor) begin() (err error) {
 	if s.latest, err = control.ReadEpoch(config.EpochFile(s.Instance.Name)); err != nil {
 		return err
 	}
-	s.credential, err = pg.ReadPassFile(pg.FindPassFile(s.Instance.PassFile, s.Instance.User), s.Instance.Port, s.Instance.Nodes, s.Instance.Addresses)
-	return err
+	return s.beginSecret()
 }
 
 func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
@@ -195,6 +203,10 @@ func (s *Supervisor) loop(ctx context.Context, served <-chan error) error {
 			s.inquiring = false
 		case found := <-s.surveys:
 			s.take(ctx, found)
+		case g := <-s.glances:
+			s.takeSecret(g)
+		case found := <-s.collated:
+			s.collate(found)
 		case r := <-s.requests:
 			r.reply <- s.answer(r)
 		case <-time.After(wait):
@@ -222,8 +234,9 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
 	s.reclaim(ctx)
-	s.reclaimUpstream(ctx)
 	s.takeIn(ctx)
+	s.heedCommit(ctx)
+	s.keepSecret(ctx)
 	s.readCluster(ctx)
 	acted, failed := false, false
 	if !s.viewAt.IsZero() {
@@ -241,6 +254,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 		s.keepSlots(ctx)
 		s.keepLogical(ctx)
 		s.keepHouse()
+		s.keepCollations()
 		s.tendCopies()
 	}
 	if failed {
@@ -248,21 +262,6 @@ func (s *Supervisor) tick(ctx context.Context) {
 	}
 	s.settled = !acted && s.steady()
 	s.show(ctx)
-}
-
-// reclaim keeps synchronous_standby_names to one writer: with another value
-// than the one written here the records of who is complete are not true.
-func (s *Supervisor) reclaim(ctx context.Context) {
-	if s.seen.role != ha.Primary || !pg.SystemSet(s.seen.look.SynchronousFrom) {
-		return
-	}
-	s.Log.Warn("taking back ALTER SYSTEM SET synchronous_standby_names: pgtwin decides which standbys commits wait for",
-		"value", s.seen.look.Synchronous)
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	if err := s.conn.ReclaimSynchronous(ctx); err != nil {
-		s.Log.Error("commits do not wait for the standbys that may be promoted", "error", err)
-	}
 }
 
 // steady says whether nothing is under way that a quick look would help.
@@ -277,7 +276,7 @@ func (s *Supervisor) steady() bool {
 		return s.view.Spare == s.spared()
 	case ha.Standby:
 		self := s.self()
-		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && self.Score == ha.EligibleScore
+		return s.seen.look.Receiver.Streaming() && self.InSync == s.view.Epoch.Number && (self.Score == ha.EligibleScore || self.Score == ha.ChangedScore)
 	}
 	return false
 }

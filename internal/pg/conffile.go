@@ -1,0 +1,265 @@
+package pg
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// ConfFiles is the administrator's configuration of a data directory as its files have it:
+// postgresql.conf with all that it includes, then postgresql.auto.conf. Whether PostgreSQL knows a
+// name or takes its value is not looked at.
+type ConfFiles struct {
+	Values   map[string]ConfValue // by name in lower case; of several lines the last one counts
+	Problems []ConfProblem        // for each of them PostgreSQL refuses the whole configuration
+}
+
+// ConfValue is a setting of the administrator's.
+type ConfValue struct {
+	Text string // without the quotes and escapes
+	File string
+	Line int // from 1
+}
+
+// ConfProblem is what PostgreSQL refuses in a file. Why quotes nothing of the file's content but a name.
+type ConfProblem struct {
+	File string
+	Line int // from 1; 0: the file as a whole
+	Why  string
+}
+
+// String is the problem in one phrase.
+func (p ConfProblem) String() string {
+	if p.Line == 0 {
+		return fmt.Sprintf("%s: %s", p.File, p.Why)
+	}
+	return fmt.Sprintf("%s, line %d: %s", p.File, p.Line, p.Why)
+}
+
+const (
+	autoConf = "postgresql.auto.conf" // PG_AUTOCONF_FILENAME of guc.h
+
+	confDepth    = 10      // CONF_FILE_MAX_DEPTH of conffiles.h
+	confErrors   = 100     // after as many in one file PostgreSQL gives up (ParseConfigFp)
+	confMaxSize  = 1 << 20 // bytes of one file that are read here: a hundred times what initdb writes
+	confMaxFiles = 500     // a file that is included twice counts twice
+)
+
+// ReadConfFiles reads the configuration files of a data directory as PostgreSQL does when it is
+// started with pgtwin's postgresql.conf, which includes the administrator's.
+func ReadConfFiles(pgdata string) ConfFiles {
+	r := confReader{pgdata: pgdata, found: ConfFiles{Values: map[string]ConfValue{}}}
+	r.read(confPlace{depth: 1}, filepath.Join(pgdata, "postgresql.conf"), false)
+	r.read(confPlace{}, filepath.Join(pgdata, autoConf), false)
+	return r.found
+}
+
+// Of is the administrator's value of a setting, "" where no file has one.
+func (f ConfFiles) Of(name string) string { return f.Values[name].Text }
+
+type confReader struct {
+	pgdata string
+	files  int
+	found  ConfFiles
+}
+
+// confPlace is where a file is included; the zero value is for one that no other names.
+type confPlace struct {
+	file  string
+	line  int
+	depth int
+}
+
+func (r *confReader) problem(file string, line int, format string, a ...any) {
+	r.found.Problems = append(r.found.Problems, ConfProblem{file, line, fmt.Sprintf(format, a...)})
+}
+
+// read is ParseConfigFile of PostgreSQL: a file that has to be there, or one that need not.
+func (r *confReader) read(from confPlace, name string, required bool) {
+	path, ok := r.resolve(from, name)
+	switch {
+	case !ok:
+		return
+	case from.depth > confDepth:
+		r.problem(from.file, from.line, "files are included more than %d deep", confDepth)
+		return
+	case path == from.file:
+		r.problem(from.file, from.line, "the file includes itself")
+		return
+	}
+	if r.files++; r.files > confMaxFiles {
+		if r.files == confMaxFiles+1 {
+			r.problem(from.file, from.line, "more than %d files are included", confMaxFiles)
+		}
+		return
+	}
+	content, err := readConfFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !required {
+		return
+	}
+	if err != nil {
+		r.problem(cmp.Or(from.file, path), from.line, "cannot read %s: %v", path, err)
+		return
+	}
+	r.parse(confPlace{file: path, depth: from.depth}, content)
+}
+
+// resolve makes a name that a file includes a path: a relative one begins where that file lies
+// (AbsoluteConfigLocation).
+func (r *confReader) resolve(from confPlace, name string) (path string, ok bool) {
+	if strings.Trim(name, " \t\r\n") == "" {
+		r.problem(from.file, from.line, "the name of the file to include is empty")
+		return "", false
+	}
+	if filepath.IsAbs(name) {
+		return name, true
+	}
+	return filepath.Join(filepath.Dir(from.file), name), true
+}
+
+// readConfFile reads a regular file of bounded size. A link is followed, because administrators link
+// to /etc; nothing blocks, as a named pipe would.
+func readConfFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, bare(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, bare(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	content, err := io.ReadAll(io.LimitReader(f, confMaxSize+1))
+	if len(content) > confMaxSize {
+		return nil, fmt.Errorf("it is larger than %d bytes", confMaxSize)
+	}
+	return content, bare(err)
+}
+
+// bare is an error of the file system without operation and path.
+func bare(err error) error {
+	var wrapped *fs.PathError
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}
+
+// parse is ParseConfigFp of PostgreSQL.
+func (r *confReader) parse(in confPlace, content []byte) {
+	s := scanConf(content)
+	for errs := 0; ; {
+		in.line = s.line
+		first := s.next()
+		if first.kind == confEnd {
+			return
+		}
+		if first.kind == confEOL {
+			continue
+		}
+		value, last, ok := s.setting(first)
+		if !ok {
+			if errs++; r.syntax(in, errs, last) {
+				return
+			}
+			last = s.skipLine(last)
+		} else {
+			r.take(in, strings.ToLower(confBytes(first.text)), value)
+		}
+		if last.kind == confEnd {
+			return
+		}
+	}
+}
+
+// syntax notes a syntax error; giveUp after too many of them.
+func (r *confReader) syntax(in confPlace, errs int, at confToken) (giveUp bool) {
+	if errs > confErrors {
+		return true
+	}
+	where := ""
+	if at.kind == confEOL || at.kind == confEnd {
+		where = " near the end of the line"
+	}
+	r.problem(in.file, in.line, "syntax error%s (a value with other characters than letters, digits and _ wants single quotes)", where)
+	return false
+}
+
+// setting reads the rest of a line that begins with a name, and the token that ended it or that is
+// wrong there.
+func (s *confScanner) setting(first confToken) (value string, last confToken, ok bool) {
+	if first.kind != confID && first.kind != confQualified {
+		return "", first, false
+	}
+	token := s.next()
+	if token.kind == confEquals { // optional
+		token = s.next()
+	}
+	switch token.kind {
+	case confString:
+		value = unquoteConf(confBytes(token.text))
+	case confID, confBare, confNumber:
+		value = confBytes(token.text)
+	default:
+		return "", token, false
+	}
+	last = s.next()
+	return value, last, last.kind == confEOL || last.kind == confEnd
+}
+
+func (s *confScanner) skipLine(token confToken) confToken {
+	for token.kind != confEOL && token.kind != confEnd {
+		token = s.next()
+	}
+	return token
+}
+
+// take obeys a line.
+func (r *confReader) take(in confPlace, name, value string) {
+	deeper := in
+	deeper.depth++
+	switch name {
+	case "include":
+		r.read(deeper, value, true)
+	case "include_if_exists":
+		r.read(deeper, value, false)
+	case "include_dir":
+		r.readDir(deeper, value)
+	default:
+		r.found.Values[name] = ConfValue{value, in.file, in.line}
+	}
+}
+
+// readDir is GetConfFilesInDir of PostgreSQL: the files *.conf in the order of their names, without
+// hidden ones.
+func (r *confReader) readDir(from confPlace, name string) {
+	dir, ok := r.resolve(from, name)
+	if !ok {
+		return
+	}
+	entries, err := os.ReadDir(dir) // sorted by bytes, as strcmp does
+	if err != nil {
+		r.problem(from.file, from.line, "cannot read the directory %s: %v", dir, bare(err))
+		return
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if len(name) < len("x.conf") || strings.HasPrefix(name, ".") || !strings.HasSuffix(name, ".conf") {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err == nil && info.IsDir() {
+			continue
+		}
+		r.read(from, filepath.Join(dir, name), true)
+	}
+}

@@ -1,0 +1,44 @@
+package supervisor
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
+	"pgtwin/internal/pg"
+)
+
+// adviseSettings names what of the administrator's settings is not in force, or takes from what commits
+// promise.
+func (h house) adviseSettings(ctx context.Context, conn *pg.Conn, found *survey) error {
+	var lowered []string
+	var err error
+	if h.primary && ha.Mode(h.instance.RepMode) != ha.Async {
+		lowered, err = conn.LoweredDurability(ctx)
+	}
+	found.advice = append(found.advice, lowered...)
+	raised, errFiles := instance.Raised(h.instance, h.members)
+	found.advice = append(found.advice, settingsAdvice(raised, h.pending)...)
+	if err != nil {
+		return err
+	}
+	return errFiles
+}
+
+// settingsAdvice says which settings are raised over the files', and which wait for a restart.
+func settingsAdvice(raised []pg.Raised, pending []string) []string {
+	var all []string
+	waiting := slices.Clone(pending)
+	for _, r := range raised {
+		all = append(all, r.String())
+		waiting = slices.DeleteFunc(waiting, func(name string) bool { return name == r.Name })
+	}
+	// With hot_standby=off this server was started once, by pgtwin.
+	waiting = slices.DeleteFunc(waiting, func(name string) bool { return name == "hot_standby" })
+	if len(waiting) > 0 {
+		all = append(all, "changed, and in force only after a restart of PostgreSQL: "+strings.Join(waiting, ", "))
+	}
+	return all
+}
