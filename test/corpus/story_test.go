@@ -175,7 +175,7 @@ func (s *story) setUp() {
 }
 
 func (s *story) params() map[string]string {
-	params := map[string]string{"container_name": instanceName, "pgdata": pgdata, "pg_bindir": s.bin, "node_list": "h1 h2", "pgpassfile": passFile}
+	params := map[string]string{"container_name": instanceName, "pgdata": pgdata, "pg_bindir": s.programs(), "node_list": "h1 h2", "pgpassfile": passFile}
 	maps.Copy(params, s.folder.Resource)
 	for name, value := range params {
 		params[name] = s.expand(value)
@@ -184,6 +184,31 @@ func (s *story) params() map[string]string {
 		}
 	}
 	return params
+}
+
+// standIns is where the programs of a version are that cannot copy a database: links to its own, and to
+// false(1) for those that validate-all wants and this story does not use.
+const standIns = "/srv/bin"
+
+func (s *story) programs() string {
+	if s.twins {
+		return s.bin
+	}
+	return standIns
+}
+
+func (s *story) standIn(dir string) error {
+	if s.twins {
+		return nil
+	}
+	err := os.Mkdir(dir, 0o755)
+	for _, name := range []string{"postgres", "initdb", "pg_ctl"} {
+		err = errors.Join(err, os.Symlink(filepath.Join(s.bin, name), filepath.Join(dir, name)))
+	}
+	for _, name := range []string{"pg_basebackup", "pg_rewind", "pg_verifybackup", "pg_waldump", "pg_controldata"} {
+		err = errors.Join(err, os.Symlink("/bin/false", filepath.Join(dir, name)))
+	}
+	return err
 }
 
 // expand lets a folder name what differs between versions.
@@ -208,6 +233,9 @@ func (s *story) furnish(m *machine) error {
 		if err := exec.Command("cp", "-a", "/etc/"+name, etc).Run(); err != nil && name != "localtime" {
 			return fmt.Errorf("cannot copy /etc/%s: %w", name, err)
 		}
+	}
+	if err := s.standIn(filepath.Join(srv, "bin")); err != nil {
+		return err
 	}
 	names := "127.0.0.1 localhost\n"
 	for index, node := range []string{"h1", "h2"} {
