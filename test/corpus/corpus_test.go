@@ -1,0 +1,70 @@
+package corpus
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// patience bounds what a story waits for. It is long, because a machine may be busy.
+const patience = 45 * time.Second
+
+// TestMain lets the test binary be a host as well.
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(beHost(role))
+	}
+	code := m.Run()
+	servers.remove()
+	os.Exit(code)
+}
+
+// TestCorpus plays every folder with every version of PostgreSQL that it names.
+func TestCorpus(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("the hosts of the corpus have namespaces of their own: run this test as root")
+	}
+	names, err := filepath.Glob("*/expect.toml")
+	must(t, err)
+	if len(names) == 0 {
+		t.Fatal("there is no folder")
+	}
+	for _, name := range names {
+		folder, err := readFolder(filepath.Dir(name))
+		must(t, err)
+		for _, major := range folder.PostgreSQL {
+			t.Run(fmt.Sprintf("%s/%d", folder.name, major), func(t *testing.T) {
+				t.Parallel()
+				play(t, folder, major)
+			})
+		}
+	}
+}
+
+// await asks until the answer is "", which says what is missing.
+func await(ctx context.Context, t *testing.T, what string, missing func() string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		answer := missing()
+		if answer == "" {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for %s: %s", what, answer)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
