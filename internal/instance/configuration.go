@@ -42,6 +42,9 @@ func (a *Activation) checkConfiguration() error {
 	}
 	found := pg.FollowConfiguration(ownersFiles{a.owner}, a.Instance.PGData, major)
 	for _, lack := range found.Lacks {
+		if a.hasCopy(lack) {
+			continue // it stands in, see settleFiles
+		}
 		if err := a.complain(lack, major); err != nil {
 			return &Failure{ocf.ErrInstalled, err}
 		}
@@ -50,6 +53,18 @@ func (a *Activation) checkConfiguration() error {
 		return &Failure{ocf.ErrInstalled, err}
 	}
 	return nil
+}
+
+// hasCopy says whether this host has a copy of a file, or of the file that takes it in, with which
+// PostgreSQL has run before.
+func (a *Activation) hasCopy(lack pg.Lack) bool {
+	kind := pg.Conf
+	for _, access := range []pg.Kind{pg.HBA, pg.Ident} {
+		if lack.By == "" && filepath.Base(lack.Path) == string(access) {
+			kind = access
+		}
+	}
+	return pg.HasAccepted(config.ConfDir(a.Instance.Name), kind)
 }
 
 // complain is the sentence for a configuration file that is missing or cannot be read, nil where PostgreSQL

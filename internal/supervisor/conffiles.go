@@ -25,7 +25,7 @@ const namedProblems = 3
 // checkFiles lets PostgreSQL read the administrator's files as they are now, says what is wrong with
 // them and keeps copies of those that are right.
 func (h house) checkFiles(ctx context.Context, conn *pg.Conn, found *survey) error {
-	settings, err := instance.Settings(h.instance, h.credential, "", nil)
+	settings, err := instance.Settings(h.instance, h.inUse, "", nil)
 	if err != nil {
 		return err
 	}

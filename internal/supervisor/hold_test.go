@@ -3,6 +3,8 @@ package supervisor
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +18,16 @@ import (
 
 // A server that was started with a recovery target would be promoted short of what it has received.
 func TestAStandbyWithARecoveryTargetIsHeld(t *testing.T) {
-	s, m := startStandby(t, "-c", "recovery_target_name=never_made")
+	s, m := startConfigured(t, func(dir string) {
+		managed := filepath.Join(dir, "managed.conf")
+		text, err := os.ReadFile(managed)
+		must(t, err)
+		// To PostgreSQL an empty target beside another one is one too many.
+		others := regexp.MustCompile(`(?m)^recovery_target(_lsn|_name|_time|_xid)? = ''$`)
+		must(t, os.WriteFile(managed, []byte(others.ReplaceAllString(string(text), "")+"recovery_target_name = 'never_made'\n"), 0o644))
+	})
 	m.onWrite = func(r cluster.Record) { t.Errorf("recorded %+v", r) }
-	if held := s.facts().Held; !strings.Contains(held, "recovery_target_name (command line)") {
+	if held := s.facts().Held; !strings.Contains(held, "recovery_target_name") {
 		t.Errorf("held by %q", held)
 	}
 	if err := s.promote(t.Context()); err == nil || !strings.Contains(err.Error(), "the replay is held") {

@@ -34,7 +34,7 @@ func (s *Supervisor) keepHouse() {
 	}
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
-		instance: s.Instance, credential: s.secret.wanted, passFile: s.secret.file, log: s.Log, timeline: s.seen.look.Timeline,
+		instance: s.Instance, credential: s.secret.wanted, inUse: s.credential, passFile: s.secret.file, log: s.Log, timeline: s.seen.look.Timeline,
 		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node, writes: s.seen.role == ha.Primary,
 	}
@@ -54,6 +54,7 @@ func (s *Supervisor) keepHouse() {
 type house struct {
 	instance   config.Instance
 	credential pg.Credential // in the password file
+	inUse      pg.Credential // by which the configuration is written
 	passFile   string
 	log        *slog.Logger
 	primary    bool // of the recorded epoch

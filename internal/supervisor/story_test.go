@@ -82,6 +82,12 @@ func (m *memory) Fail(context.Context, string) error                 { return er
 // follows nobody, on timeline 1.
 func startStandby(t *testing.T, options ...string) (*Supervisor, *memory) {
 	t.Helper()
+	return startConfigured(t, func(string) {}, options...)
+}
+
+// startConfigured is startStandby with a configuration that was changed, in the directory that is given.
+func startConfigured(t *testing.T, change func(dir string), options ...string) (*Supervisor, *memory) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "pgtwin-supervisor-")
 	must(t, err)
 	uid, gid := account(t)
@@ -103,6 +109,7 @@ func startStandby(t *testing.T, options ...string) (*Supervisor, *memory) {
 	must(t, err)
 	_, err = pg.WriteConf(config.ConfDir(i.Name), settings, uid, gid)
 	must(t, err)
+	change(config.ConfDir(i.Name))
 	must(t, os.WriteFile(config.FounderFile(i.Name), nil, 0o600))
 	must(t, control.WriteJSON(config.ProgressFile(i.Name), control.Progress{Phase: control.PhaseRunning}, 0o644))
 	must(t, os.WriteFile(config.Intent(i.Name), []byte(control.IntentRun), 0o644))
