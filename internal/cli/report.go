@@ -44,6 +44,7 @@ type Report struct {
 	Replaced    []string   `json:"replaced,omitempty"` // copies of this host's data that are kept
 	Reported    *time.Time `json:"reported"`           // when the supervisor of this host last did
 	Warnings    []string   `json:"warnings"`
+	Advice      []string   `json:"advice,omitempty"` // what an administrator should see to, although the cluster is in order
 }
 
 // Epoch is the last promotion.
@@ -114,6 +115,9 @@ func newReport(f facts) Report {
 		r.ImageName = f.instance.Image
 	}
 	r.Warnings = f.warnings(r)
+	if st := f.fresh(); st != nil {
+		r.Advice = st.Advice
+	}
 	r.Health = r.verdict()
 	return r
 }

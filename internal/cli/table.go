@@ -37,7 +37,10 @@ func (r Report) writeTable(out io.Writer, colour bool) error {
 		}
 		b.WriteString(w + "\n")
 	}
-	if r.Health == Healthy {
+	for _, advice := range r.Advice {
+		b.WriteString("- " + advice + "\n")
+	}
+	if r.Health == Healthy && len(r.Advice) == 0 {
 		b.WriteString("All is well.\n")
 	}
 	_, err := io.WriteString(out, b.String())

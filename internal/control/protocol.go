@@ -117,8 +117,11 @@ type State struct {
 	Image       string    `json:",omitempty"`
 	Warnings    []string  `json:",omitempty"` // whatever is unusual, in words
 	WarnedSince time.Time `json:",omitzero"`  // since when there has been any
-	LastCrash   time.Time `json:",omitzero"`
-	Crashes     int
+	// Advice is what an administrator should see to and what is no fault of the cluster's: Pacemaker is not
+	// told of it.
+	Advice    []string  `json:",omitempty"`
+	LastCrash time.Time `json:",omitzero"`
+	Crashes   int
 }
 
 // Standby is a walsender on the primary.

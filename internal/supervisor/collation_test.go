@@ -66,11 +66,11 @@ func TestCollationsAreRecordedAndTheirChangeIsTold(t *testing.T) {
 		"CREATE TABLE t (a text COLLATE old)", "CREATE INDEX sorted ON t (a)")
 	s.looks(t)
 	st := s.state()
-	warned := st.Warnings[len(st.Warnings)-1]
+	warned := st.Advice[len(st.Advice)-1]
 	for _, part := range []string{"database postgres: collation public.old (icu de) has version ", "the text is sorted by version 1.2: wrong may be public.sorted; ",
 		`REINDEX DATABASE "postgres", then ALTER COLLATION public.old REFRESH VERSION in it`} {
 		if !strings.Contains(warned, part) || !strings.Contains(log.String(), strings.ReplaceAll(part, `"`, `\"`)) {
-			t.Errorf("warnings %q and the log lack %q", st.Warnings, part)
+			t.Errorf("advice %q and the log lack %q", st.Advice, part)
 		}
 	}
 	if !s.facts().CollationsChanged {

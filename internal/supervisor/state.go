@@ -69,6 +69,9 @@ func (s *Supervisor) state() control.State {
 	st.Yielding = seen.intent == control.IntentRun && !s.yielded.IsZero() && time.Since(s.yielded) < ha.DemotionPatience
 	st.Stalled = !s.stalled.IsZero() && time.Since(s.stalled) > stallWarning
 	st.Warnings = s.warnings(st)
+	if st.Role == ha.Primary || st.Role == ha.Standby {
+		st.Advice = s.counsel()
+	}
 	s.warned = firstTime(s.warned, s.seen.at, len(st.Warnings) > 0)
 	st.WarnedSince = s.warned
 	return st
@@ -89,6 +92,14 @@ func (s *Supervisor) standbys() []control.Standby {
 		})
 	}
 	return all
+}
+
+// counsel is what an administrator should see to, although the cluster is in order.
+func (s *Supervisor) counsel() []string {
+	if !s.collationsKnown() {
+		return s.advice
+	}
+	return slices.Concat(s.advice, s.collations.warnings)
 }
 
 // warnings says in words what is unusual. The first is the most serious.
@@ -131,12 +142,6 @@ func (s *Supervisor) warnings(st control.State) []string {
 	}
 	add(s.seen.look.ReplayPaused && st.Role == ha.Standby && s.seen.hold.why == "",
 		"replay is paused: pg_wal_replay_resume() lets it go on, and so does a promotion")
-	if st.Role == ha.Primary || st.Role == ha.Standby {
-		all = append(all, s.advice...)
-		if s.collationsKnown() {
-			all = append(all, s.collations.warnings...)
-		}
-	}
 	add(s.secret.problem != "", "%s", s.secret.problem)
 	return all
 }

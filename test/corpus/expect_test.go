@@ -195,7 +195,7 @@ func (s *story) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		for node, m := range s.hosts {
 			st := m.state(instanceName)
-			for _, w := range append(slices.Clone(st.Warnings), st.Detail, m.progress(instanceName).Detail) {
+			for _, w := range append(slices.Concat(st.Warnings, st.Advice), st.Detail, m.progress(instanceName).Detail) {
 				s.warn(node, w)
 			}
 		}

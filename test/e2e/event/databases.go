@@ -126,7 +126,7 @@ func awaitStatus(ctx context.Context, h *lab.Host, parts ...string) error {
 		if err != nil {
 			return err
 		}
-		text := strings.Join(st.Warnings, "\n")
+		text := strings.Join(append(st.Warnings, st.Advice...), "\n")
 		for _, part := range parts {
 			if !strings.Contains(text, part) {
 				return fmt.Errorf("%q is not in: %s", part, text)
