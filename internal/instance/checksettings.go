@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"pgtwin/internal/config"
@@ -27,7 +29,10 @@ func checkSettings(ctx context.Context, i config.Instance, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	if err := checkLevel(i, d.control, log); err != nil {
+	if wrong := d.files.Refused(i.PGData); wrong != "" && !pg.HasAccepted(config.ConfDir(i.Name), pg.Conf) {
+		return &Failure{ocf.ErrArgs, fmt.Errorf("PostgreSQL would not start with its configuration: %s: correct the file", wrong)}
+	}
+	if err := errors.Join(checkRestore(i, d.files), checkLevel(i, d.control, log)); err != nil {
 		return err
 	}
 	for _, r := range pg.Raise(d.files, d.control, d.needs) {
@@ -98,4 +103,18 @@ func overruled(i config.Instance, files pg.ConfFiles) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// checkRestore refuses a restore_command whose program this host does not have: PostgreSQL gives up where it
+// ends with status 126 or above (RestoreArchivedFile in xlogarchive.c). In a container it is another's.
+func checkRestore(i config.Instance, files pg.ConfFiles) error {
+	value := files.Values["restore_command"]
+	program, _, _ := strings.Cut(strings.TrimSpace(value.Text), " ")
+	if i.ContainerMode || !strings.HasPrefix(program, "/") || strings.ContainsAny(program, "%'\"$`\\;|&()<>") {
+		return nil // not set, or the shell's to find
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		return &Failure{ocf.ErrInstalled, fmt.Errorf("restore_command (%s, line %d) names a program that this host does not have, and PostgreSQL would not start: install it, or remove the line", value.File, value.Line)}
+	}
+	return nil
 }

@@ -76,6 +76,10 @@ var statements = []struct {
 		_, err := c.InRecovery(ctx)
 		return err
 	})},
+	{"Conn.OtherIdentity", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
+		_, err := c.OtherIdentity(ctx, "postgres")
+		return err
+	})},
 	{"Conn.LoweredDurability", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
 		_, err := c.LoweredDurability(ctx)
 		return err

@@ -76,6 +76,33 @@ func loweredSentence(database, role, value string) string {
 		whose, value, undo))
 }
 
+// OtherIdentity names the settings by which sessions of a role act as another one: role and
+// session_authorization, of the role itself, of all roles or of a database. pgtwin's own sessions do not
+// heed them; the administrator's tools do.
+func (c *Conn) OtherIdentity(ctx context.Context, user string) ([]string, error) {
+	const question = `SELECT coalesce('database ' || quote_ident(d.datname), 'role ' || quote_ident(r.rolname), 'every role'), s.option
+		FROM (SELECT setdatabase, setrole, unnest(setconfig) AS option FROM pg_catalog.pg_db_role_setting) AS s
+		LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+		LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
+		WHERE s.option ~ '^(role|session_authorization)=' AND (r.rolname IS NULL OR r.rolname = $1) ORDER BY 1, 2 LIMIT 5`
+	rows, err := c.session.Query(ctx, question, user)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask %s for the settings of role %s: %w", c.target, user, err)
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var whose, option string
+		if err := rows.Scan(&whose, &option); err != nil {
+			return nil, err
+		}
+		name, value, _ := strings.Cut(option, "=")
+		all = append(all, harmless(fmt.Sprintf("%s has %s = %s: tools that log in as %s act as another role, and may be refused; ALTER ROLE or ALTER DATABASE ... RESET %s undoes it",
+			whose, name, value, user, name)))
+	}
+	return all, rows.Err()
+}
+
 // harmless replaces what would break a line of a terminal or of the journal.
 func harmless(text string) string {
 	return strings.Map(func(r rune) rune {

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -18,13 +19,11 @@ func (h house) adviseSettings(ctx context.Context, conn *pg.Conn, found *survey)
 	if h.primary && ha.Mode(h.instance.RepMode) != ha.Async {
 		lowered, err = conn.LoweredDurability(ctx)
 	}
-	found.advice = append(found.advice, lowered...)
+	identity, errIdentity := conn.OtherIdentity(ctx, h.instance.User)
+	found.advice = slices.Concat(found.advice, lowered, identity)
 	raised, errFiles := instance.Raised(h.instance, h.members)
 	found.advice = append(found.advice, settingsAdvice(raised, h.pending)...)
-	if err != nil {
-		return err
-	}
-	return errFiles
+	return errors.Join(err, errIdentity, errFiles)
 }
 
 // settingsAdvice says which settings are raised over the files', and which wait for a restart.
