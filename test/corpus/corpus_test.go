@@ -46,6 +46,16 @@ func versions(f folder) []int {
 	return played
 }
 
+// switchesBack says whether the role returns to the first host at the end: in the folders that say what follows,
+// and in some others.
+func (f folder) switchesBack() bool {
+	const stage = "switchback"
+	return *all || f.name == "plain" || crc32.ChecksumIEEE([]byte(f.name))%4 == 0 ||
+		slices.ContainsFunc(f.Step, func(s step) bool { return s.After == stage }) ||
+		slices.ContainsFunc(f.Assert, func(a assertion) bool { return a.After == stage || a.After == "" }) ||
+		slices.ContainsFunc(f.Files, func(a fileAssertion) bool { return a.After == stage })
+}
+
 // TestCorpus plays every folder, each with some of the versions of PostgreSQL that it names.
 func TestCorpus(t *testing.T) {
 	if os.Getuid() != 0 {

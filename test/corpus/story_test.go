@@ -117,6 +117,9 @@ func (s *story) waits(node string) {
 // leavesOut says whether a stage is left out: by the folder, or because this version's programs cannot copy
 // a database. Servers that do not switch over are restarted instead.
 func (s *story) leavesOut(stage string) bool {
+	if stage == "switchback" && !s.folder.switchesBack() {
+		return true
+	}
 	switch stage {
 	case "clone", "return", "switchback":
 		if s.folder.Standby == "waits" && stage != "clone" {
