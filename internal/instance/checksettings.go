@@ -16,6 +16,7 @@ import (
 	"pgtwin/internal/control"
 	"pgtwin/internal/ocf"
 	"pgtwin/internal/pg"
+	"pgtwin/internal/runtime"
 )
 
 // checkSettings says beforehand what a start will take other values for than the administrator's files
@@ -32,7 +33,7 @@ func checkSettings(ctx context.Context, i config.Instance, log *slog.Logger) err
 	if wrong := d.files.Refused(i.PGData); wrong != "" && !pg.HasAccepted(config.ConfDir(i.Name), pg.Conf) {
 		return &Failure{ocf.ErrArgs, fmt.Errorf("PostgreSQL would not start with its configuration: %s: correct the file", wrong)}
 	}
-	if err := errors.Join(checkRestore(i, d.files), checkLevel(i, d.control, log)); err != nil {
+	if err := errors.Join(checkRestore(i, d.files), checkPreload(i, d.files), checkLevel(i, d.control, log)); err != nil {
 		return err
 	}
 	for _, r := range pg.Raise(d.files, d.control, d.needs) {
@@ -115,6 +116,30 @@ func checkRestore(i config.Instance, files pg.ConfFiles) error {
 	}
 	if _, err := exec.LookPath(program); err != nil {
 		return &Failure{ocf.ErrInstalled, fmt.Errorf("restore_command (%s, line %d) names a program that this host does not have, and PostgreSQL would not start: install it, or remove the line", value.File, value.Line)}
+	}
+	return nil
+}
+
+// checkPreload refuses libraries that the host's PostgreSQL is to load at a start and does not have. Where its
+// libraries are is told by one that every installation has. In a container they are the image's.
+func checkPreload(i config.Instance, files pg.ConfFiles) error {
+	programs, err := runtime.HostPrograms(i.BinDir, wantedMajor(i), "postgres")
+	if i.ContainerMode || err != nil || files.Of("dynamic_library_path") != "" {
+		return nil // checkPrograms says what is wrong with the programs
+	}
+	value := files.Values["shared_preload_libraries"]
+	for library := range strings.SplitSeq(value.Text, ",") {
+		library = strings.TrimPrefix(strings.Trim(strings.TrimSpace(library), `"`), "$libdir/")
+		for _, dir := range []string{"../lib", "../lib64", "../lib/postgresql"} {
+			dir = filepath.Join(programs, dir)
+			if !exists(filepath.Join(dir, "plpgsql.so")) || library == "" || strings.Contains(library, "/") {
+				continue
+			}
+			if !exists(filepath.Join(dir, strings.TrimSuffix(library, ".so")+".so")) {
+				return &Failure{ocf.ErrInstalled, fmt.Errorf("shared_preload_libraries (%s, line %d) names %.63q, which is not in %s, and PostgreSQL would not start: install its package, or take it out",
+					value.File, value.Line, library, dir)}
+			}
+		}
 	}
 	return nil
 }

@@ -130,7 +130,12 @@ func (a *Activation) runRewind(ctx context.Context, source string) error {
 		}
 		configFile = ""
 	}
-	return a.job(ctx, pg.Rewind(dir, a.upstream(source), configFile, a.hasArchive(ctx, configFile)), dir)
+	target := a.upstream(source)
+	// Where database postgres is missing the grants are in template1.
+	if target.Database, err = pg.DatabaseOf(ctx, target); err != nil {
+		return err
+	}
+	return a.job(ctx, pg.Rewind(dir, target, configFile, a.hasArchive(ctx, configFile)), dir)
 }
 
 // jobName is the container of a job, told from the database's own.

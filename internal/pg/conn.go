@@ -50,6 +50,16 @@ func ConnectServer(ctx context.Context, t Target) (*Conn, error) {
 	return nil, err
 }
 
+// DatabaseOf is the database in which ConnectServer finds a session: the target's, or template1.
+func DatabaseOf(ctx context.Context, t Target) (string, error) {
+	conn, err := ConnectServer(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	return conn.target.Database, nil
+}
+
 // otherDatabase is the one that every cluster has besides postgres (initdb(1)).
 const otherDatabase = "template1"
 

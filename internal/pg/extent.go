@@ -32,9 +32,9 @@ const extentTimeout = 5 * time.Minute
 // looks for the files in the same way: pg_database_size and pg_tablespace_size would want those of a
 // monitor, and a base backup, which tells the size of each tablespace, a checkpoint.
 func AskExtent(ctx context.Context, t Target) (Extent, error) {
-	t.Database = "postgres" // where EnsureReplicationRole makes its grants
+	t.Database = "postgres" // where EnsureReplicationRole makes its grants, or in template1 where it is missing
 	t.StatementTimeout = extentTimeout
-	conn, err := Connect(ctx, t)
+	conn, err := ConnectServer(ctx, t)
 	if err != nil {
 		return Extent{}, err
 	}

@@ -42,6 +42,10 @@ var statements = []struct {
 		}
 		return c.Close(ctx)
 	}},
+	{"DatabaseOf", true, true, inDatabase(func(ctx context.Context, h *hostile, s *server) error {
+		_, err := DatabaseOf(ctx, h.remote(s))
+		return err
+	})},
 	{"ConnectServer", true, true, onSession(func(context.Context, *hostile, *Conn) error { return nil })},
 	{"Conn.Look", true, true, onSession(func(ctx context.Context, h *hostile, c *Conn) error {
 		look, err := c.Look(ctx)

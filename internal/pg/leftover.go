@@ -116,10 +116,3 @@ func libraries(list string) (names []string) {
 	}
 	return names
 }
-
-// PreloadLibraries are the libraries that the administrator's files have every server load, by the paths and
-// names that they give, with the file that sets them.
-func PreloadLibraries(files Files, pgdata string, major int) (names []string, path string) {
-	set := fileSettings(files, pgdata, major)["shared_preload_libraries"]
-	return libraries(set.value), set.path
-}

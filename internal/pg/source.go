@@ -71,7 +71,10 @@ func AskFiles(ctx context.Context, t Target, major int) (SourceFiles, error) {
 }
 
 func askFiles(ctx context.Context, t Target, major int) (found SourceFiles, err error) {
-	conn, err := Connect(ctx, t)
+	conn, err := ConnectServer(ctx, t)
+	if elsewhere(err) {
+		return found, nil // no session is to be had although it serves: the files are not known
+	}
 	if err != nil {
 		return found, err
 	}
