@@ -22,7 +22,7 @@ export LC_ALL  := C
 
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X pgtwin/internal/cli.Version=$(VERSION)'
 
-.PHONY: all build lab setup install tree demo test check unit hostile corpus sim simulate e2e results soak clean help
+.PHONY: all build lab setup install tree demo test check unit hostile routine corpus sim simulate e2e results soak clean help
 
 all: build
 
@@ -60,7 +60,7 @@ demo: setup tree lab ## see it work: two hosts, failures, no row lost (KEEP=1 le
 	CGO_ENABLED=0 $(GO) build -o bin/demo ./test/demo
 	PGTWIN_TREE=$(TREE) bin/demo $(if $(KEEP),--keep)
 
-test: setup check unit corpus sim e2e ## all tests
+test: setup check unit routine sim e2e ## all tests
 
 check: ## vet and staticcheck
 	$(GO) vet ./...
@@ -70,8 +70,11 @@ check: ## vet and staticcheck
 unit: ## unit tests, with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v -e /test/sim -e /test/corpus)
 
-corpus: ## the databases that administrators have, on real servers
-	$(GO) test -count 1 -timeout 20m -parallel 4 ./test/corpus
+routine: ## the databases that administrators have, on real servers: some of the corpus
+	$(GO) test -count 1 -timeout 20m -parallel 4 ./test/corpus -corpus.routine
+
+corpus: setup ## all of the corpus
+	$(GO) test -count 1 -timeout 60m -parallel 4 -v ./test/corpus
 
 hostile: setup ## every setting of roles and databases, hostile, for each PostgreSQL: our sessions must not care
 	$(GO) test -count 1 -timeout 6h -v -run TestSessionsAreImmune ./internal/pg -pg.hostile

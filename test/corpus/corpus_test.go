@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 // all is for a change that touches every version.
 var all = flag.Bool("corpus.all", false, "play every folder with every version of PostgreSQL that it names")
 
+// routine leaves the other folders to make corpus.
+var routine = flag.Bool("corpus.routine", false, "play only the folders that say routine = true")
+
 // complete is the version whose installation has every program.
 const complete = 15
 
@@ -69,6 +72,9 @@ func TestCorpus(t *testing.T) {
 	for _, name := range names {
 		folder, err := readFolder(filepath.Dir(name))
 		must(t, err)
+		if *routine && !folder.Routine {
+			continue
+		}
 		for _, major := range versions(folder) {
 			t.Run(fmt.Sprintf("%s/%d", folder.name, major), func(t *testing.T) {
 				t.Parallel()

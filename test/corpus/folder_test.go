@@ -27,6 +27,7 @@ type folder struct {
 	Database   string
 
 	Resource map[string]string
+	Routine  bool // played by make test, too
 	Start    []string
 	Startdb  string // the database of SQL
 	SQL      []string
