@@ -63,6 +63,9 @@ func DatabaseOf(ctx context.Context, t Target) (string, error) {
 // otherDatabase is the one that every cluster has besides postgres (initdb(1)).
 const otherDatabase = "template1"
 
+// Database is where the session is.
+func (c *Conn) Database() string { return c.target.Database }
+
 // Close ends the session politely, as far as ctx allows.
 func (c *Conn) Close(ctx context.Context) error { return c.session.Close(ctx) }
 

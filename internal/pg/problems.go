@@ -72,7 +72,7 @@ func (r storedRole) lacks(c Credential, passFile string) (all []string) {
 	name := quoteName(c.User)
 	if r.database != "postgres" {
 		all = append(all, "the database postgres is missing or takes no connections: pg_rewind and questions of other hosts may need it;"+
-			" create it, or ALTER DATABASE postgres ALLOW_CONNECTIONS true")
+			" CREATE DATABASE postgres TEMPLATE template0 (until then pgtwin is in template1, from which no other is made), or ALTER DATABASE postgres ALLOW_CONNECTIONS true")
 	}
 	if !r.exists {
 		add("standbys cannot connect: the role %s of %s does not exist: CREATE ROLE %s LOGIN REPLICATION PASSWORD ...", c.User, passFile, name)

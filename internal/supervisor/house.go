@@ -22,6 +22,7 @@ type survey struct {
 	asked  bool     // the administrator's synchronous_standby_names was read, and is
 	wish   string   // this
 	advice []string // for the administrator, the most serious first
+	place  string   // the database in which a session is to be had, "": in none
 	files  fileSurvey
 	moved  bool // the peers come from other addresses than before
 }
@@ -76,6 +77,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 		return found
 	}
 	defer conn.Close(ctx)
+	found.place = conn.Database()
 	if h.primary { // its peers wait for this
 		err = errors.Join(h.prepareRole(ctx, conn, &found), h.ensureCheckpoint(ctx, conn), h.askWish(ctx, conn, &found))
 	}
@@ -124,6 +126,9 @@ func (h house) askWish(ctx context.Context, conn *pg.Conn, found *survey) (err e
 // take makes a survey known to the loop.
 func (s *Supervisor) take(ctx context.Context, found survey) {
 	s.housing, s.advice = false, found.advice
+	if s.conn != nil && found.place != "" && s.conn.Database() != found.place {
+		s.disconnect() // while a session is in template1, no database can be made from it
+	}
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := s.tendFiles(ctx, found.files); err != nil {

@@ -93,7 +93,7 @@ func CatalogLocked(c *cluster.Cluster) Event {
 // DatabaseDropped takes away the database that tools log in to by default.
 func DatabaseDropped(c *cluster.Cluster) Event {
 	var first *lab.Host
-	return Event{Name: "database postgres dropped", Limit: 5 * time.Second, Steps: []Step{
+	return Event{Name: "database postgres dropped", Limit: 10 * time.Second, Steps: []Step{
 		{Text: "database postgres is dropped, sessions or not", Do: onPrimary(c, &first, func(ctx context.Context, h *lab.Host) error {
 			_, err := cluster.SQLIn(ctx, h, "template1", "drop database postgres with (force)")
 			return err
@@ -112,7 +112,7 @@ func DatabaseDropped(c *cluster.Cluster) Event {
 		}},
 		{Text: "the old primary is back, in sync", Do: func(ctx context.Context) error { return c.AwaitStandby(ctx, first) }},
 		{Text: "the database is made again", Do: func(ctx context.Context) error {
-			_, err := cluster.SQLIn(ctx, c.Other(first), "template1", "create database postgres")
+			_, err := cluster.SQLIn(ctx, c.Other(first), "template1", "create database postgres template template0")
 			return err
 		}},
 		{Text: "nothing has failed", Do: c.AwaitCalm},
