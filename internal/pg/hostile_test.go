@@ -8,7 +8,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -525,14 +524,16 @@ func (h *hostile) promotion(menaces []menace) {
 var notAsked = []string{"Conn.Close"}
 
 func TestEveryStatementIsTriedUnderHostileSettings(t *testing.T) {
-	ours := func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }
-	packages, err := parser.ParseDir(token.NewFileSet(), ".", ours, 0) //nolint:staticcheck // no build tags in this package
+	names, err := filepath.Glob("*.go")
 	must(t, err)
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
 	var tried []string
 	for _, s := range statements {
 		tried = append(tried, s.name)
 	}
-	for _, file := range packages["pg"].Files {
+	for _, name := range names {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		must(t, err)
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok || !f.Name.IsExported() || !takesContext(f) {
