@@ -68,7 +68,7 @@ check: ## vet and staticcheck
 	GOFLAGS= $(GO) run $(STATICCHECK) -tags $(TAGS),lab ./...
 
 unit: ## unit tests, with the race detector
-	$(GO) test -race $$($(GO) list ./... | grep -v -e /test/sim -e /test/corpus)
+	$(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v -e /test/sim -e /test/corpus)
 
 routine: ## the databases that administrators have, on real servers: some of the corpus
 	$(GO) test -count 1 -timeout 20m -parallel 4 ./test/corpus -corpus.routine

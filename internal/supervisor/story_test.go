@@ -28,6 +28,34 @@ import (
 
 var bindir = cmp.Or(os.Getenv("PGTWIN_TEST_BINDIR"), "/usr/lib/postgresql/15/bin")
 
+// template is a fresh database that the tests' servers are copies of: initdb is slow.
+var template string
+
+func TestMain(m *testing.M) { os.Exit(withTemplate(m)) }
+
+func withTemplate(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "pgtwin-supervisor-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	uid, gid, err := lookUp("postgres")
+	if err == nil {
+		err = os.Chown(dir, int(uid), int(gid))
+	}
+	if err != nil {
+		panic(err)
+	}
+	template = filepath.Join(dir, "data")
+	cmd := exec.Command(filepath.Join(bindir, "initdb"), append(pg.InitDB(template, "postgres")[1:], "--no-sync", "--wal-segsize=1")...)
+	cmd.Dir, cmd.Env = "/", []string{"LC_ALL=C"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v: %s", err, out))
+	}
+	return m.Run()
+}
+
 // memory is a cluster that remembers what it is told.
 type memory struct {
 	view    cluster.View
@@ -99,10 +127,7 @@ func startConfigured(t *testing.T, change func(dir string), options ...string) (
 		must(t, postmaster.Shutdown(context.Background(), i.PGData, slog.New(slog.DiscardHandler), postmaster.Ladder{Immediate: 5 * time.Second}))
 		must(t, errors.Join(os.RemoveAll(dir), os.RemoveAll(config.RunDir(i.Name)), os.RemoveAll(config.StateDir(i.Name))))
 	})
-	out, err := program(t, append(pg.InitDB(i.PGData, "postgres"), "--no-sync", "--wal-segsize=1")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	must(t, exec.Command("cp", "-a", template, i.PGData).Run())
 	must(t, pg.SetStandbySignal(i.PGData))
 	credential := pg.Credential{User: "replicator", Password: "secret"}
 	settings, err := instance.Settings(i, credential, "", nil)
@@ -290,12 +315,19 @@ func program(t *testing.T, argv []string) *exec.Cmd {
 // account is as whom PostgreSQL runs: it refuses to be root.
 func account(t *testing.T) (uid, gid uint32) {
 	t.Helper()
-	postgres, err := user.Lookup("postgres")
+	uid, gid, err := lookUp("postgres")
 	must(t, err)
-	u, errUID := strconv.ParseUint(postgres.Uid, 10, 32)
-	g, errGID := strconv.ParseUint(postgres.Gid, 10, 32)
-	must(t, errors.Join(errUID, errGID))
-	return uint32(u), uint32(g)
+	return uid, gid
+}
+
+func lookUp(name string) (uid, gid uint32, err error) {
+	account, err := user.Lookup(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	u, errUID := strconv.ParseUint(account.Uid, 10, 32)
+	g, errGID := strconv.ParseUint(account.Gid, 10, 32)
+	return uint32(u), uint32(g), errors.Join(errUID, errGID)
 }
 
 func freePort(t *testing.T) int {
