@@ -235,7 +235,10 @@ func ConnectionsRaised(c *cluster.Cluster) Event {
 			return err
 		}},
 		{Text: "the old primary is back, in sync", Do: func(ctx context.Context) error { return c.AwaitStandby(ctx, first) }},
-		{Text: "nothing has failed", Do: c.AwaitCalm},
+		// The restart of the standby whose replay was held is on Pacemaker's list of failures until that is cleaned up.
+		{Text: "the cluster is whole", Do: func(ctx context.Context) error {
+			return cluster.Await(ctx, "a whole cluster", c.Whole)
+		}},
 	}}
 }
 
