@@ -180,7 +180,10 @@ func RestoredToATime(c *cluster.Cluster) Event {
 			}
 			return nil
 		}},
-		{Text: "nothing has failed", Do: c.AwaitCalm},
+		// The crash of the standby is on Pacemaker's list of failures until that is cleaned up.
+		{Text: "the cluster is whole", Do: func(ctx context.Context) error {
+			return cluster.Await(ctx, "a whole cluster", c.Whole)
+		}},
 	}}
 }
 
