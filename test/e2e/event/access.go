@@ -71,7 +71,7 @@ func ConfigurationLinked(c *cluster.Cluster) Event {
 		}
 		return nil
 	}
-	return Event{Name: "configuration files are links", Limit: 5 * time.Second, Steps: []Step{
+	return Event{Name: "configuration files are links", Limit: 15 * time.Second, Steps: []Step{
 		{Text: "postgresql.conf and pg_hba.conf of both hosts move to " + linkedDir + ", links stay", Do: func(ctx context.Context) (err error) {
 			if first, err = c.Primary(ctx); err != nil {
 				return err
