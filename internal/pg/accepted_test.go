@@ -120,7 +120,7 @@ func TestAFileThatTheServerMayNotReadIsAnError(t *testing.T) {
 
 func TestTheAcceptedCopyStandsInForABrokenFile(t *testing.T) {
 	s := newServer(t, "a", template)
-	s.add("postgresql.conf", `my.text = 'it''s a \\ "test"' # `+"\nmy.text = 'it''s the \\\\ last'\nwork_mem = 12MB\nmax_connections = 55\n")
+	s.add("postgresql.conf", `my.text = 'it''s a \\ "test"' # `+"\nmy.text = 'it''s the \\\\ last'\nmaintenance_work_mem = 12MB\nmax_connections = 55\n")
 	s.add("pg_hba.conf", "host app app 10.9.8.7/32 reject\n")
 	c := s.start()
 	s.add("postgresql.auto.conf", "no_such_setting = 1\n")
@@ -146,7 +146,7 @@ func TestTheAcceptedCopyStandsInForABrokenFile(t *testing.T) {
 	})
 	s.stop()
 	c = s.start()
-	for name, want := range map[string]string{"my.text": `it's the \ last`, "work_mem": "12MB", "max_connections": "55", "synchronous_standby_names": `"b"`} {
+	for name, want := range map[string]string{"my.text": `it's the \ last`, "maintenance_work_mem": "12MB", "max_connections": "55", "synchronous_standby_names": `"b"`} {
 		if got := c.value(t, "SELECT current_setting($1)", name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}

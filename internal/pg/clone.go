@@ -1,7 +1,6 @@
 package pg
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 )
@@ -63,7 +62,9 @@ func VerifyBackup(dir string, major int) []string {
 // fromArchive lets it fetch WAL that is not in the data directory any more by the restore_command of
 // that configuration, without one of which it would refuse.
 func Rewind(pgdata string, source Target, configFile string, fromArchive bool) []string {
-	source.Database = cmp.Or(source.Database, "postgres") // where EnsureReplicationRole makes its grants
+	if source.Database != otherDatabase {
+		source.Database = "postgres" // where EnsureReplicationRole makes its grants, unless it is missing
+	}
 	argv := []string{"pg_rewind", "--target-pgdata=" + pgdata, "--source-server=" + source.Conninfo(), "--progress"}
 	if configFile != "" {
 		argv = append(argv, "--config-file="+configFile)

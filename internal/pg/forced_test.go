@@ -127,7 +127,7 @@ func TestAlterSystemIsTakenBackWhereItIsRefused(t *testing.T) {
 	c := s.start()
 	must(t, SetStandbySignal(s.data)) // no matter
 	c.must(t, "ALTER SYSTEM SET synchronous_commit = 'off'")
-	c.must(t, "ALTER SYSTEM SET work_mem = '3MB'")
+	c.must(t, "ALTER SYSTEM SET maintenance_work_mem = '3MB'")
 	s.leave(autoConf, "promote_trigger_file = '/x'\n")
 	if s.major() >= 17 {
 		s.leave("postgresql.conf", "allow_alter_system = off\n")
@@ -145,7 +145,7 @@ func TestAlterSystemIsTakenBackWhereItIsRefused(t *testing.T) {
 			return err
 		}
 		defer fresh.Close(t.Context())
-		if got := fresh.value(t, "SELECT current_setting('work_mem')"); got != "3MB" {
+		if got := fresh.value(t, "SELECT current_setting('maintenance_work_mem')"); got != "3MB" {
 			return errors.New(got)
 		}
 		return nil
