@@ -227,8 +227,8 @@ func (h *Host) Demote(_ int, _ *int) error {
 			h.log.Info("shutting down without a checkpoint before", "error", err)
 		}
 		done()
-		if err := server.Signal(unix.SIGINT); err != nil {
-			return err
+		if err := server.Signal(unix.SIGINT); err != nil { // it has just ended
+			h.log.Info("leaving the shutdown to the unit", "error", err)
 		}
 	}
 	if err := h.stopDatabase(ctx); err != nil {
