@@ -264,11 +264,14 @@ func (a *Activation) answers(ctx context.Context) error {
 	if a.progress.HotStandbyOff {
 		return nil // it takes no sessions
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := pg.ConnectServer(ctx, Local(a.Instance))
+	conn, err := pg.ConnectServer(limited, Local(a.Instance))
 	if err == nil {
-		return conn.Close(ctx)
+		return conn.Close(limited)
+	}
+	if ctx.Err() != nil { // systemd has asked for a stop, and nothing is wrong with the server
+		return context.Cause(ctx)
 	}
 	// The server itself has written that it takes connections. That it takes none of ours, for whatever
 	// is wrong with a database, a role or the number of sessions, or, with hot_standby=off, none at all,
@@ -305,6 +308,10 @@ func (a *Activation) handOver(ctx context.Context, started runtime.Started) erro
 	}
 	if _, err := daemon.SdNotify(false, ready); err != nil {
 		return errors.Join(fmt.Errorf("cannot tell systemd that PostgreSQL is ready: %w", err), a.abandon(ctx))
+	}
+	if ctx.Err() != nil {
+		// systemd has sent its SIGTERM to this process already, and sends none to the new main process.
+		return a.abandon(ctx)
 	}
 	if started.MainPID > 0 {
 		return nil

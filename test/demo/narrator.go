@@ -31,6 +31,11 @@ func (n *narrator) Progress(p event.Progress) {
 		time.Since(n.began).Seconds(), p.Virtual, p.Direct, strings.Repeat("#", (p.Virtual+p.Direct)/10))
 }
 
+// Slow says that this machine is slower than others.
+func (n *narrator) Slow(err error) {
+	fmt.Fprintf(n.out, "%6.1f s      slow: %v\n", time.Since(n.began).Seconds(), err)
+}
+
 // show prints what the administrator sees at this point.
 func (n *narrator) show(ctx context.Context, c *cluster.Cluster) error {
 	primary, err := c.Primary(ctx)

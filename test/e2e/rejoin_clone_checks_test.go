@@ -90,7 +90,9 @@ func (r *rejoin) tidy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found := strings.Fields(out)
+	found := slices.DeleteFunc(strings.Fields(out), func(name string) bool {
+		return strings.Contains(name, ".lost-") // a former primary's commits that nobody had been told of
+	})
 	slices.Sort(found)
 	for i, name := range found {
 		found[i], _, _ = strings.Cut(name, ".replaced-")

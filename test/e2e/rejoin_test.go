@@ -32,13 +32,7 @@ func TestRejoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed := *rejoinSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("to interrupt at the same moments again: -moment-seed=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-
+	random := randomMoments(t)
 	podman := cluster.Options{Containers: true, Notify: true, Tree: tree, Log: t.Output()}
 	t.Run(modeName(podman), func(t *testing.T) {
 		s := newStage(t, podman)
@@ -49,20 +43,30 @@ func TestRejoin(t *testing.T) {
 		s.play(scenario{"foreign server in the primary's place", foreignServer})
 		s.play(scenario{"two instances", twoInstances})
 	})
-	packages := cluster.Options{Tree: tree, Log: t.Output()}
-	t.Run(modeName(packages), func(t *testing.T) {
-		s := newStage(t, packages)
-		s.play(scenario{"cold start", coldStart})
-		s.play(scenario{"back and forth", backAndForth(min(2, *failovers))})
-		s.play(scenario{"rewind killed", rewindKilled(min(1, *moments), random)})
-		s.play(scenario{"power lost during a rewind", powerLostInRewind(random)})
-	})
+}
+
+// TestOlder plays on the release before, which has an older PostgreSQL and an older Pacemaker.
+func TestOlder(t *testing.T) {
+	tree, err := cluster.Tree(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	older := cluster.Options{Containers: true, Base: "bookworm", Tree: tree, Log: t.Output()}
 	t.Run("PostgreSQL "+lab.PostgreSQL(older.Base), func(t *testing.T) {
 		s := newStage(t, older)
 		s.play(scenario{"cold start", coldStart})
 		s.play(scenario{"back and forth", backAndForth(min(2, *failovers))})
 	})
+}
+
+// randomMoments are when a rewind is interrupted.
+func randomMoments(t *testing.T) *rand.Rand {
+	seed := *rejoinSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("to interrupt at the same moments again: -moment-seed=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // How long a small database may take from its start after a demotion until it could take over again. What is only slow is

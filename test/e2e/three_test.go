@@ -42,7 +42,7 @@ func primaryOfThreeLost(c *cluster.Cluster) event.Event {
 
 // postmasterOfAQuorumKilled kills the primary's server alone, so that nothing is fenced and all hosts are there to be compared.
 func postmasterOfAQuorumKilled(c *cluster.Cluster) event.Event {
-	return oneOfThree(c, "postmaster of a quorum killed", 5*time.Second, "the primary's postmaster is killed",
+	return oneOfThree(c, "postmaster of a quorum killed", 10*time.Second, "the primary's postmaster is killed",
 		func(ctx context.Context, h *lab.Host) error {
 			pid, err := cluster.Postmaster(ctx, h)
 			if err != nil {

@@ -72,6 +72,7 @@ type heard []string
 
 func (h *heard) Step(text string)  { *h = append(*h, text) }
 func (h *heard) Progress(Progress) {}
+func (h *heard) Slow(error)        {}
 
 func TestTellStopsAtTheFirstStepThatFails(t *testing.T) {
 	broken := errors.New("the host is on fire")
