@@ -31,15 +31,16 @@ func (a *Activation) checkPrograms(names ...string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	version := "MAJOR"
+	version, product := "N", "PostgreSQL"
 	if major > 0 {
 		version = fmt.Sprint(major)
+		product += " " + version
 	}
 	if a.Instance.BinDir == runtime.DefaultBinDir {
 		dir += ", and not where distributions put them"
 	}
 	packages := strings.ReplaceAll("install postgresql-N and postgresql-client-N (Debian), postgresqlN and postgresqlN-server (SUSE),"+
 		" or postgresqlN-server and postgresqlN-contrib (RHEL)", "N", version)
-	return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot find %s of PostgreSQL %s in %s: %s, or set pg_bindir to the directory that has them",
-		strings.Join(missing, ", "), version, dir, packages)}
+	return &Failure{ocf.ErrInstalled, fmt.Errorf("cannot find %s of %s in %s: %s, or set pg_bindir to the directory that has them",
+		strings.Join(missing, ", "), product, dir, packages)}
 }

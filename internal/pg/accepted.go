@@ -52,8 +52,8 @@ func Prints(pgdata string) map[Kind]string {
 }
 
 // Accept keeps copies of the administrator's files that PostgreSQL has read without an error. state is
-// what it has read, and prints are from before it did. What has changed since then, what the copy stands
-// in for and what is not there is left for another time.
+// what it has read, and prints are from before it did. No copy is made of a file that has changed since
+// then, of one that a copy stands in for, and of one that is missing.
 func Accept(dir string, s Settings, state FileState, prints map[Kind]string, uid, gid uint32) error {
 	var wrong []error
 	for _, kind := range append(Kinds(), Auto) {

@@ -20,8 +20,14 @@ const (
 // or that takes no connections in its state, answers, too, but that proves nothing: it may do so for
 // ever.
 func Serves(err error) bool {
+	_, answered := Answered(err)
+	return answered && !Interrupted(err)
+}
+
+// Interrupted says whether a server ended or refused a session because the server starts or shuts down.
+func Interrupted(err error) bool {
 	code, answered := Answered(err)
-	return answered && code != adminShutdown && code != crashShutdown && code != cannotConnectNow
+	return answered && (code == adminShutdown || code == crashShutdown || code == cannotConnectNow)
 }
 
 // RefusesAll says whether the server answered that it takes no connections in its present state.

@@ -136,7 +136,7 @@ func (s *Supervisor) collate(found collated) {
 			found.warnings = known.warnings
 		}
 	}
-	if failure != "" && failure != known.failure {
+	if failure != "" && failure != known.failure && !pg.Interrupted(found.err) {
 		s.Log.Warn("cannot record the versions of all collations: " + failure)
 	}
 	for _, warning := range found.warnings {
