@@ -255,7 +255,7 @@ func release(f Facts) []Action {
 
 func asDown(f Facts) []Action {
 	switch {
-	case f.Died && f.WasPrimary && f.YieldedFor < DemotionPatience && Successor(f.Candidate) != "":
+	case f.Died && f.WasPrimary && f.Epoch.Node == f.Self.Node && f.YieldedFor < DemotionPatience && Successor(f.Candidate) != "":
 		// The score alone makes Pacemaker demote here and promote there: nothing
 		// waits for a restart.
 		return []Action{{Verb: Yield, Node: Successor(f.Candidate), Why: "PostgreSQL died as primary, " + Successor(f.Candidate) + " holds every acknowledged commit"}}

@@ -177,6 +177,7 @@ func TestDecide(t *testing.T) {
 		{"a dead primary whose standby has no score yet is reported", downFacts(func(f *Facts) { f.Peers[0].Score = Minus }), []Verb{Fail}},
 		{"a dead primary nobody took over from is reported", downFacts(func(f *Facts) { f.YieldedFor = time.Minute }), []Verb{Fail}},
 		{"a dead standby is reported", downFacts(func(f *Facts) { f.WasPrimary = false }), []Verb{Fail}},
+		{"so is one that somebody promoted beside the primary", downFacts(func(f *Facts) { f.Epoch.Node = "h2" }), []Verb{Fail}},
 		{"an ordered stop is no death", downFacts(func(f *Facts) { f.Died, f.Self.Score = false, Minus }), nil},
 		{"unknown: nothing is concluded", primaryFacts(lost(time.Hour), behind, func(f *Facts) { f.Role = Unknown }), nil},
 	}

@@ -145,17 +145,22 @@ func (a *Activation) confText(old, name string, theirs pg.SourceFiles) ([]byte, 
 		errNotBegun, name, a.Instance.PGData)
 }
 
-// haveOutside refuses where the source's configuration takes in what is outside of its data directory and
-// this host does not have.
+// haveOutside refuses where the source's configuration includes a file outside of its data directory that
+// this host does not have. PostgreSQL starts without one that is optional, and only the settings differ then.
 func (a *Activation) haveOutside(source string, theirs pg.SourceFiles) error {
 	c := theirs.Configuration
 	lacks := slices.DeleteFunc(slices.Clone(c.Lacks), func(l pg.Lack) bool { return l.By == "" || errors.Is(l.Err, fs.ErrNotExist) })
 	for _, l := range lacks {
 		_, err := os.Stat(l.Path)
-		if filepath.IsAbs(l.Path) && !strings.HasPrefix(l.Path, a.Instance.PGData+"/") && err != nil {
-			return fmt.Errorf("%w: %s on %s takes in %s, which this host does not have: copy it here from %s, readable by user id %d",
-				errNotBegun, filepath.Join(a.Instance.PGData, l.By), source, l.Path, source, a.owner.uid)
+		if !filepath.IsAbs(l.Path) || strings.HasPrefix(l.Path, a.Instance.PGData+"/") || err == nil {
+			continue
 		}
+		lack := fmt.Errorf("%s on %s includes %s, which this host does not have: copy it here from %s, readable by user id %d",
+			filepath.Join(a.Instance.PGData, l.By), source, l.Path, source, a.owner.uid)
+		if !l.Optional {
+			return fmt.Errorf("%w: %w", errNotBegun, lack)
+		}
+		a.Log.Warn("settings may differ between the hosts: " + lack.Error())
 	}
 	return nil
 }

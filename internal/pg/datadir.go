@@ -12,10 +12,13 @@ import (
 	"syscall"
 )
 
+// versionFile is in every data directory.
+const versionFile = "PG_VERSION"
+
 // MajorVersion reads PG_VERSION of a data directory. An error that is fs.ErrNotExist means that the
 // directory holds no database.
 func MajorVersion(pgdata string) (int, error) {
-	content, err := os.ReadFile(filepath.Join(pgdata, "PG_VERSION"))
+	content, err := os.ReadFile(filepath.Join(pgdata, versionFile))
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the version of %s: %w", pgdata, err)
 	}

@@ -26,6 +26,7 @@ type Files interface {
 type Lack struct {
 	Path, By string // By: the file that takes it in, "" for those of the data directory
 	Err      error
+	Optional bool // PostgreSQL does without, where it is missing (include_if_exists)
 }
 
 // Configuration is what an administrator's configuration consists of.
@@ -63,7 +64,7 @@ func (w *walk) file(path, by string, optional, follow bool, depth int) {
 		return
 	}
 	if err != nil {
-		w.found.Lacks = append(w.found.Lacks, Lack{path, by, err})
+		w.found.Lacks = append(w.found.Lacks, Lack{path, by, err, optional})
 		return
 	}
 	w.found.Files = append(w.found.Files, path)
@@ -99,7 +100,7 @@ func (w *walk) line(line, path string, depth int) {
 func (w *walk) dir(dir, by string, depth int) {
 	names, err := w.files.List(dir)
 	if err != nil {
-		w.found.Lacks = append(w.found.Lacks, Lack{dir, by, err})
+		w.found.Lacks = append(w.found.Lacks, Lack{dir, by, err, false})
 		return
 	}
 	w.found.Dirs = append(w.found.Dirs, dir)

@@ -28,7 +28,7 @@ func (c *Conn) EnsureReplicationRole(ctx context.Context, name string, password 
 	}
 	err := c.ensureRole(ctx, credential)
 	if err == nil {
-		err = c.ensureGrants(ctx, name)
+		err = errors.Join(c.ensureSettings(ctx, name), c.ensureGrants(ctx, name))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot prepare replication role %s on %s: %w", name, c.target, err)
@@ -55,6 +55,24 @@ func (c *Conn) ensureRole(ctx context.Context, credential Credential) error {
 	}
 	return c.define(ctx, "SELECT format('"+command+" ROLE %I LOGIN REPLICATION PASSWORD %L', $1::text, $2::text)",
 		name, newVerifier(credential.Password))
+}
+
+//go:embed rolesettings.sql
+var roleSettingsSQL string
+
+// ensureSettings keeps from the role's sessions what would end each of them, and what only a superuser's session may refuse by
+// itself. The role gets the values that the sessions of pgtwin have (superuserSession).
+func (c *Conn) ensureSettings(ctx context.Context, name string) error {
+	rows, err := c.session.Query(ctx, roleSettingsSQL, name)
+	if err != nil {
+		return err
+	}
+	settings, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, setting := range settings {
+		// An empty list cannot be written as a literal: '' would be a list of one empty name.
+		err = errors.Join(err, c.define(ctx, "SELECT format('ALTER ROLE %I SET %I FROM CURRENT', $1::text, $2::text)", name, setting))
+	}
+	return err
 }
 
 func (c *Conn) ensureGrants(ctx context.Context, name string) error {

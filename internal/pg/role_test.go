@@ -74,3 +74,41 @@ func TestVerifier(t *testing.T) {
 		}
 	}
 }
+
+// A library that is missing, or a trigger at the login, ends the sessions of everybody who is no superuser, a peer's among them.
+func TestTheRolesSessionsAreKeptFromWhatEndsThem(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "kept", template)
+	c := s.start()
+	ctx := t.Context()
+	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
+	const settings = "SELECT count(*)::text FROM pg_db_role_setting AS s JOIN pg_roles AS r ON r.oid = s.setrole WHERE rolname = $1"
+	if n := c.value(t, settings, replicator); n != "0" {
+		t.Errorf("%s settings although nothing is in the way", n)
+	}
+	c.must(t, "ALTER ROLE ALL SET session_preload_libraries = 'hook_that_is_gone'")
+	c.must(t, "ALTER DATABASE postgres SET session_preload_libraries = 'another'")
+	if c.value(t, "SELECT (current_setting('server_version_num')::int >= 170000)::text") == "true" {
+		c.must(t, "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'nobody'; END$$")
+		c.must(t, "CREATE EVENT TRIGGER refuses ON login EXECUTE FUNCTION refuse()")
+	}
+	inDatabase := s.remote()
+	inDatabase.Database = "postgres"
+	if _, err := Connect(ctx, inDatabase); err == nil {
+		t.Fatal("nothing is in the way of a session")
+	}
+	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
+	r, err := Connect(ctx, inDatabase)
+	must(t, err)
+	must(t, r.Close(ctx))
+	problems, err := c.RoleProblems(ctx, Credential{User: replicator, Password: secret, Managed: true}, "/etc/pass", 1)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("problems %q, %v", problems, err)
+	}
+	const version = "SELECT max(s.xmin::text) FROM pg_db_role_setting AS s JOIN pg_roles AS r ON r.oid = s.setrole WHERE rolname = $1"
+	before := c.value(t, version, replicator)
+	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
+	if after := c.value(t, version, replicator); after != before {
+		t.Errorf("written again: %s, was %s", after, before)
+	}
+}

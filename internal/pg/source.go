@@ -49,6 +49,22 @@ func (s serverFiles) exists(path string) error {
 	return err
 }
 
+// mayLook says whether the role may call the functions that read files (grants.sql). It calls them: a
+// question about its privileges would itself need a function, which may have been revoked, too.
+func (s serverFiles) mayLook() (bool, error) {
+	_, err := s.List(".")
+	if err == nil {
+		err = s.exists(versionFile)
+	}
+	if err == nil {
+		_, err = s.Read(versionFile)
+	}
+	if hasCode(err, refused) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // SourceFiles is what a copy of a server has to reckon with.
 type SourceFiles struct {
 	Known         bool          // false: the role may not look, and the rest is empty
@@ -56,10 +72,6 @@ type SourceFiles struct {
 	Configuration Configuration // by paths relative to the data directory, or absolute
 	Texts         map[string][]byte
 }
-
-// readingFunctions read the files of a server, for pg_rewind and for the questions here (grants.sql).
-var readingFunctions = []string{"pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)", "pg_read_binary_file(text)",
-	"pg_read_binary_file(text, bigint, bigint, boolean)"}
 
 // AskFiles looks at the files of a server that is to be copied.
 func AskFiles(ctx context.Context, t Target, major int) (SourceFiles, error) {
@@ -79,11 +91,10 @@ func askFiles(ctx context.Context, t Target, major int) (found SourceFiles, err 
 		return found, err
 	}
 	defer conn.Close(ctx)
-	err = conn.session.QueryRow(ctx, "SELECT bool_and(has_function_privilege(f, 'EXECUTE')) FROM unnest($1::text[]) AS f", readingFunctions).Scan(&found.Known)
-	if err != nil || !found.Known {
+	files := serverFiles{ctx, conn}
+	if found.Known, err = files.mayLook(); err != nil || !found.Known {
 		return found, err
 	}
-	files := serverFiles{ctx, conn}
 	if found.Unreadable, err = files.unreadable(".", 0); err != nil {
 		return found, err
 	}
@@ -109,7 +120,7 @@ func (r remembering) Read(path string) ([]byte, error) {
 // directory: PostgreSQL's own are readable, or are left out (excludeFiles of basebackup.c).
 func notCopied(name string) bool {
 	own := []string{"postmaster.pid", "postmaster.opts", "current_logfiles", "postgresql.auto.conf.tmp", "backup_label", "tablespace_map",
-		"backup_manifest", "base", "global", "pgtwin", "PG_VERSION"}
+		"backup_manifest", "base", "global", "pgtwin", versionFile}
 	return slices.Contains(own, name) || strings.HasPrefix(name, "pgsql_tmp") || strings.HasPrefix(name, ".s.PGSQL")
 }
 

@@ -283,7 +283,7 @@ func (s *Supervisor) note(e control.Event) {
 func (s *Supervisor) noteCrash(what string) {
 	s.Log.Error(what, "PGTWIN_ROLE", string(s.seen.role))
 	s.note(control.Event{Kind: control.EventCrash, Node: s.Instance.Node, Epoch: s.view.Epoch.Number, Timeline: s.seen.look.Timeline, Why: what})
-	s.crashes = crashes{Count: s.crashes.Count + 1, Last: time.Now()}
+	s.crashes.Count, s.crashes.Last = s.crashes.Count+1, time.Now()
 	s.keepCrashes()
 }
 
@@ -292,7 +292,7 @@ func (s *Supervisor) noteByHand(a ha.Action) {
 	if a.Number == 0 {
 		return
 	}
-	s.crashes.ByHand = a.Why
+	s.crashes.ByHand, s.crashes.ByHandAt = a.Why, time.Now()
 	s.keepCrashes()
 }
 

@@ -3,9 +3,11 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
+	"pgtwin/internal/control"
 	"pgtwin/internal/ha"
 	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
@@ -38,6 +40,21 @@ func settingsAdvice(raised []pg.Raised, pending []string) []string {
 	waiting = slices.DeleteFunc(waiting, func(name string) bool { return name == "hot_standby" })
 	if len(waiting) > 0 {
 		all = append(all, "changed, and in force only after a restart of PostgreSQL: "+strings.Join(waiting, ", "))
+	}
+	return all
+}
+
+// slotAdvice names the physical slots of others, whose names do not begin with prefix, for which a server that is at some
+// position keeps WAL although nobody uses them: those of a cluster manager that was here before, say.
+func slotAdvice(slots []ha.Slot, prefix string, at ha.LSN) []string {
+	var all []string
+	for _, slot := range slots {
+		if !slot.Physical || slot.Active || slot.Lost || slot.Restart == 0 || strings.HasPrefix(slot.Name, prefix) {
+			continue
+		}
+		kept := control.Size(max(0, int64(at)-int64(slot.Restart)))
+		all = append(all, fmt.Sprintf("nobody uses the replication slot %[1]s, which is not pgtwin's, and PostgreSQL keeps %[2]s of WAL for it: "+
+			"if its standby is gone, SELECT pg_drop_replication_slot('%[1]s')", slot.Name, kept))
 	}
 	return all
 }

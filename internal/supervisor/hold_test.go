@@ -70,6 +70,7 @@ func TestTheStatusSaysThatSomebodyPromotedByHand(t *testing.T) {
 		t.Errorf("overtaken: %q", w)
 	}
 	s.noteByHand(ha.Action{Verb: ha.Halt, Number: 11, Why: "somebody promoted PostgreSQL here by hand"})
+	s.noteCrash("reported to Pacemaker as failed") // which follows from it
 	s.background.Wait()
 	kept, err := readCrashes(s.Instance.Name) // by the next supervisor
 	must(t, err)
@@ -77,7 +78,7 @@ func TestTheStatusSaysThatSomebodyPromotedByHand(t *testing.T) {
 	if w := s.state().Warnings; len(w) != 1 || !strings.Contains(w[0], "somebody promoted PostgreSQL here by hand") {
 		t.Errorf("warnings %q", w)
 	}
-	s.crashes.Last = s.crashes.Last.Add(-byHandShown)
+	s.crashes.ByHandAt = s.crashes.ByHandAt.Add(-byHandShown)
 	if w := s.state().Warnings; len(w) > 0 {
 		t.Errorf("for ever: %q", w)
 	}

@@ -210,8 +210,9 @@ func (s *Supervisor) findMainPID(ctx context.Context) error {
 type crashes struct {
 	Count int
 	Last  time.Time
-	// ByHand is what somebody did by whom the last one was caused, in words; "": nobody.
-	ByHand string `json:",omitempty"`
+	// ByHand says that somebody promoted this standby, and with whom as primary; "": nobody has.
+	ByHand   string    `json:",omitempty"`
+	ByHandAt time.Time `json:",omitzero"`
 }
 
 func readCrashes(name string) (c crashes, err error) {

@@ -96,10 +96,12 @@ func (s *Supervisor) standbys() []control.Standby {
 
 // counsel is what an administrator should see to, although the cluster is in order.
 func (s *Supervisor) counsel() []string {
-	if !s.collationsKnown() {
-		return s.advice
+	look := s.seen.look
+	all := slices.Concat(s.advice, slotAdvice(look.Slots, config.SlotPrefix(s.Instance), look.Position()))
+	if s.collationsKnown() {
+		all = append(all, s.collations.warnings...)
 	}
-	return slices.Concat(s.advice, s.collations.warnings)
+	return all
 }
 
 // warnings says in words what is unusual. The first is the most serious.
@@ -110,7 +112,7 @@ func (s *Supervisor) warnings(st control.State) []string {
 			all = append(all, fmt.Sprintf(format, a...))
 		}
 	}
-	add(s.crashes.ByHand != "" && time.Since(s.crashes.Last) < byHandShown, "PostgreSQL was stopped: %s", s.crashes.ByHand)
+	add(s.crashes.ByHand != "" && time.Since(s.crashes.ByHandAt) < byHandShown, "PostgreSQL was stopped: %s", s.crashes.ByHand)
 	add(s.seen.role == ha.Unknown, "PostgreSQL does not answer: %v", s.seen.err)
 	add(st.Blind && st.Role == ha.Primary, "PostgreSQL runs as primary but does not answer pgtwin: commits would wait for a standby that is lost now: %v", s.seen.err)
 	add(st.Blind && st.Role == ha.Standby, "PostgreSQL runs as standby but does not answer pgtwin: %v", s.seen.err)
@@ -172,10 +174,15 @@ func (s *Supervisor) showLine(ctx context.Context, line string) {
 	if s.server == nil || s.seen.progress.Phase != control.PhaseRunning {
 		return
 	}
-	if err := s.findMainPID(ctx); err != nil {
+	err := s.findMainPID(ctx)
+	if text := fmt.Sprint(err); err != nil && text != s.unfound {
+		s.unfound = text
 		s.Log.Warn("cannot find the database unit", "error", err)
+	}
+	if err != nil {
 		return
 	}
+	s.unfound = ""
 	if s.mainPID == 0 {
 		return
 	}

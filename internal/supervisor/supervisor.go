@@ -127,6 +127,7 @@ type Supervisor struct {
 	replaced   []string // copies of the data that are kept
 	crashes    crashes
 	said       string // status line
+	unfound    string // why the database unit was not found last, as it was logged
 	summary    string // as published for the other hosts
 	changed    time.Time
 }

@@ -88,8 +88,10 @@ func (l *ledger) session(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.PgConn().Exec(ctx, "create table if not exists "+table+" (n integer)").ReadAll(); err != nil {
-		return err
+	if _, err := conn.PgConn().Exec(ctx, "select from "+table+" limit 1").ReadAll(); err != nil { // DDL may be refused
+		if _, err := conn.PgConn().Exec(ctx, "create table if not exists "+table+" (n integer)").ReadAll(); err != nil {
+			return err
+		}
 	}
 	for {
 		l.mu.Lock()

@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ type pacemaker struct {
 	params map[string]map[string]string // of the resource, as each host is to see them
 	said   func(string, ...any)
 
+	turn     sync.Mutex // one transition, or one order from outside
 	mu       sync.Mutex
 	managed  map[string]bool // started here
 	promoted string
@@ -40,6 +42,8 @@ func (p *pacemaker) run(ctx context.Context) {
 
 // step is one transition.
 func (p *pacemaker) step(ctx context.Context) {
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	recovered := p.recover(ctx)
 	best, now := p.best(), p.primary()
 	if best != now && best != "" {
@@ -104,6 +108,13 @@ func (p *pacemaker) stop(ctx context.Context, node string) error {
 	err := p.hosts[node].order(ctx, "Stop", 0, new(int))
 	p.base.change(func() { delete(p.base.failed, node) }) // recovered by this very stop
 	return err
+}
+
+// restart is crm resource restart, while nothing else is ordered.
+func (p *pacemaker) restart(ctx context.Context, node string) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	return errors.Join(p.stop(ctx, node), p.start(ctx, node))
 }
 
 func (p *pacemaker) demote(ctx context.Context, node string) {

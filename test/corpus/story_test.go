@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -293,6 +294,7 @@ func (s *story) before(ctx context.Context) {
 	for _, m := range s.hosts {
 		must(s.t, m.powerOn())
 	}
+	s.modes()
 	if len(s.folder.SQL) > 0 || len(s.folder.Start) > 0 {
 		var argv, sql []string
 		for _, a := range s.folder.Start {
@@ -307,13 +309,23 @@ func (s *story) before(ctx context.Context) {
 	must(s.t, err)
 	srv := filepath.Join(s.hosts["h1"].boot.Dir, "srv")
 	must(s.t, s.folder.lay("after", filepath.Join(srv, "data"), int(account.Uid), int(account.Gid)))
-	for path, mode := range s.folder.Modes {
-		bits, err := strconv.ParseUint(mode, 8, 12)
-		must(s.t, errors.Join(err, os.Chmod(filepath.Join(s.hosts["h1"].boot.Dir, path), os.FileMode(bits))))
-	}
+	s.modes()
 	for path, owner := range s.folder.Owners {
 		if owner == "root" {
 			must(s.t, os.Lchown(filepath.Join(s.hosts["h1"].boot.Dir, path), 0, 0))
+		}
+	}
+}
+
+// modes sets the modes of what is there; what is laid after the statements comes later.
+func (s *story) modes() {
+	for path, mode := range s.folder.Modes {
+		bits, err := strconv.ParseUint(mode, 8, 12)
+		must(s.t, err)
+		for _, m := range s.hosts {
+			if err := os.Chmod(filepath.Join(m.boot.Dir, path), os.FileMode(bits)); !errors.Is(err, fs.ErrNotExist) {
+				must(s.t, err)
+			}
 		}
 	}
 }
@@ -374,7 +386,7 @@ func (s *story) awaitComplete(ctx context.Context, node string) {
 	s.t.Helper()
 	await(ctx, s.t, node+" to be complete", func() string {
 		v, m := s.base.read(), s.base.node(node)
-		if v.Epoch.Number > 0 && m.InSync == v.Epoch.Number && m.Scored && m.Score >= ha.EligibleScore {
+		if v.Epoch.Number > 0 && m.InSync == v.Epoch.Number && m.Scored && m.Score >= ha.ChangedScore {
 			return ""
 		}
 		st, p := s.hosts[node].state(instanceName), s.hosts[node].progress(instanceName)
@@ -431,8 +443,7 @@ func (s *story) restart(ctx context.Context) {
 	s.t.Helper()
 	node := s.pm.primary()
 	epoch := s.base.read().Epoch.Number
-	must(s.t, s.pm.stop(ctx, node))
-	must(s.t, s.pm.start(ctx, node))
+	must(s.t, s.pm.restart(ctx, node))
 	await(ctx, s.t, "a new epoch", func() string {
 		if s.base.read().Epoch.Number > epoch {
 			return ""
