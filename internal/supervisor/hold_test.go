@@ -66,7 +66,7 @@ func TestTheStatusSaysThatSomebodyPromotedByHand(t *testing.T) {
 	t.Cleanup(func() { must(t, os.RemoveAll(config.StateDir(s.Instance.Name))) })
 	s.noteCrash("stopped at once")
 	s.noteByHand(ha.Action{Verb: ha.Halt, Why: "h2 was promoted (epoch 8)"})
-	if w := s.state().Warnings; len(w) > 0 {
+	if w := s.counsel(); len(w) > 0 {
 		t.Errorf("overtaken: %q", w)
 	}
 	s.noteByHand(ha.Action{Verb: ha.Halt, Number: 11, Why: "somebody promoted PostgreSQL here by hand"})
@@ -75,11 +75,11 @@ func TestTheStatusSaysThatSomebodyPromotedByHand(t *testing.T) {
 	kept, err := readCrashes(s.Instance.Name) // by the next supervisor
 	must(t, err)
 	s.crashes = kept
-	if w := s.state().Warnings; len(w) != 1 || !strings.Contains(w[0], "somebody promoted PostgreSQL here by hand") {
+	if w := s.counsel(); len(w) != 1 || !strings.Contains(w[0], "somebody promoted PostgreSQL here by hand") {
 		t.Errorf("warnings %q", w)
 	}
 	s.crashes.ByHandAt = s.crashes.ByHandAt.Add(-byHandShown)
-	if w := s.state().Warnings; len(w) > 0 {
+	if w := s.counsel(); len(w) > 0 {
 		t.Errorf("for ever: %q", w)
 	}
 }

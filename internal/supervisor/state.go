@@ -101,6 +101,9 @@ func (s *Supervisor) counsel() []string {
 	if s.collationsKnown() {
 		all = append(all, s.collations.warnings...)
 	}
+	if s.crashes.ByHand != "" && time.Since(s.crashes.ByHandAt) < byHandShown {
+		all = append(all, "PostgreSQL was stopped here: "+s.crashes.ByHand)
+	}
 	return all
 }
 
@@ -112,7 +115,6 @@ func (s *Supervisor) warnings(st control.State) []string {
 			all = append(all, fmt.Sprintf(format, a...))
 		}
 	}
-	add(s.crashes.ByHand != "" && time.Since(s.crashes.ByHandAt) < byHandShown, "PostgreSQL was stopped: %s", s.crashes.ByHand)
 	add(s.seen.role == ha.Unknown, "PostgreSQL does not answer: %v", s.seen.err)
 	add(st.Blind && st.Role == ha.Primary, "PostgreSQL runs as primary but does not answer pgtwin: commits would wait for a standby that is lost now: %v", s.seen.err)
 	add(st.Blind && st.Role == ha.Standby, "PostgreSQL runs as standby but does not answer pgtwin: %v", s.seen.err)

@@ -67,9 +67,13 @@ func SQLIn(ctx context.Context, h *lab.Host, database, statements string) (strin
 	return psql(ctx, h, 5432, database, statements)
 }
 
+// ownSettings are those of the tests' sessions, whatever an event sets for roles and databases (libpq, "options").
+const ownSettings = `-c statement_timeout=0 -c role=none -c default_transaction_read_only=off -c default_transaction_deferrable=off ` +
+	`-c default_transaction_isolation=read\\ committed`
+
 func psql(ctx context.Context, h *lab.Host, port int, database, statements string) (string, error) {
 	out, err := h.RunInput(ctx, statements, Programs(h)+"/psql", "-h", "/run/postgresql", "-p", strconv.Itoa(port), "-U", "postgres",
-		"--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", database)
+		"--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "dbname="+database+" options='"+ownSettings+"'")
 	return strings.TrimSpace(out), err
 }
 

@@ -25,9 +25,7 @@ alter role postgres set role = 'reader';
 alter database postgres set default_transaction_isolation = 'serializable';
 alter database postgres set default_transaction_deferrable = on;
 `
-	// The settings hold for the administrator's own sessions, too.
 	const undo = `
-set statement_timeout = 0; set role none; set default_transaction_read_only = off;
 alter role postgres reset all; alter database postgres reset all; drop role reader;
 `
 	var first *lab.Host
