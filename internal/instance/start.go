@@ -310,7 +310,7 @@ func (a *Activation) handOver(ctx context.Context, started runtime.Started) erro
 		return errors.Join(fmt.Errorf("cannot tell systemd that PostgreSQL is ready: %w", err), a.abandon(ctx))
 	}
 	if ctx.Err() != nil {
-		// systemd has sent its SIGTERM to this process already, and sends none to the new main process.
+		// This process has received systemd's SIGTERM. The server, which is the main process from now on, will get none.
 		return a.abandon(ctx)
 	}
 	if started.MainPID > 0 {

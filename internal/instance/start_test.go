@@ -10,8 +10,8 @@ import (
 	"pgtwin/internal/config"
 )
 
-// A server that takes connections, but none of ours, is started all the same. A stop that ends the attempt to connect
-// must not look like that: the activation would hand over a server that systemd takes for stopped.
+// A server that is ready but refuses our session counts as started. An attempt to connect that fails because systemd ordered
+// a stop must not count as such a refusal: the activation would hand over a server that nobody stops.
 func TestAStopWhileConnectingIsNoAnswer(t *testing.T) {
 	dir := t.TempDir()
 	i := config.Instance{Name: newName(t), PGData: dir, SocketDir: dir, Port: 5999, User: "postgres"}

@@ -60,8 +60,8 @@ func (c *Conn) ensureRole(ctx context.Context, credential Credential) error {
 //go:embed rolesettings.sql
 var roleSettingsSQL string
 
-// ensureSettings keeps from the role's sessions what would end each of them, and what only a superuser's session may refuse by
-// itself. The role gets the values that the sessions of pgtwin have (superuserSession).
+// ensureSettings gives the role settings of its own where a library to preload or a login trigger could end its sessions. The
+// role is no superuser and cannot set them in the start-up packet. Their values are those of this session (superuserSession).
 func (c *Conn) ensureSettings(ctx context.Context, name string) error {
 	rows, err := c.session.Query(ctx, roleSettingsSQL, name)
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *Conn) ensureSettings(ctx context.Context, name string) error {
 	}
 	settings, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	for _, setting := range settings {
-		// An empty list cannot be written as a literal: '' would be a list of one empty name.
+		// FROM CURRENT, because ALTER ROLE stores the literal '' as a list with one empty name.
 		err = errors.Join(err, c.define(ctx, "SELECT format('ALTER ROLE %I SET %I FROM CURRENT', $1::text, $2::text)", name, setting))
 	}
 	return err

@@ -1,6 +1,6 @@
--- Settings that a replication role ($1) needs of its own, and lacks: another library or a trigger at the login may end every
--- session of those who may not refuse it in the start-up packet. The role's own setting is stronger than those of
--- ALTER DATABASE and ALTER ROLE ALL (manual, ALTER ROLE, "Notes").
+-- Settings that a replication role ($1) needs and has not got. A library to preload or a login trigger can end every session
+-- of a role that is no superuser. The role's own setting takes precedence over ALTER DATABASE and ALTER ROLE ALL (manual,
+-- ALTER ROLE, "Notes").
 SELECT name FROM (VALUES
 	('session_preload_libraries', EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS option
 		WHERE setrole = 0 AND starts_with(option, 'session_preload_libraries='))),

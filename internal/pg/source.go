@@ -49,8 +49,8 @@ func (s serverFiles) exists(path string) error {
 	return err
 }
 
-// mayLook says whether the role may call the functions that read files (grants.sql). It calls them: a
-// question about its privileges would itself need a function, which may have been revoked, too.
+// mayLook says whether the role may call the functions that read files (grants.sql). It tries them, because
+// has_function_privilege() is a function, too, and may have been revoked.
 func (s serverFiles) mayLook() (bool, error) {
 	_, err := s.List(".")
 	if err == nil {

@@ -44,8 +44,8 @@ func settingsAdvice(raised []pg.Raised, pending []string) []string {
 	return all
 }
 
-// slotAdvice names the physical slots of others, whose names do not begin with prefix, for which a server that is at some
-// position keeps WAL although nobody uses them: those of a cluster manager that was here before, say.
+// slotAdvice names physical slots that are not pgtwin's and that no standby uses, for example those of an earlier cluster
+// manager. Slots of pgtwin begin with prefix. The server has written WAL up to at; what it keeps for a slot ends there.
 func slotAdvice(slots []ha.Slot, prefix string, at ha.LSN) []string {
 	var all []string
 	for _, slot := range slots {

@@ -210,7 +210,7 @@ func (s *Supervisor) findMainPID(ctx context.Context) error {
 type crashes struct {
 	Count int
 	Last  time.Time
-	// ByHand says that somebody promoted this standby, and with whom as primary; "": nobody has.
+	// ByHand is the status's sentence on a standby that somebody promoted by hand, and was stopped for that; "": nobody did.
 	ByHand   string    `json:",omitempty"`
 	ByHandAt time.Time `json:",omitzero"`
 }

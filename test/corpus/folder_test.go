@@ -24,6 +24,7 @@ type folder struct {
 	Expect     string
 	Standby    string // "waits": h2 must not become complete, and say why
 	Skip       []string
+	Score      int // of a complete standby; 0: EligibleScore
 	Database   string
 
 	Resource map[string]string

@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -317,7 +318,7 @@ func (s *story) before(ctx context.Context) {
 	}
 }
 
-// modes sets the modes of what is there; what is laid after the statements comes later.
+// modes gives the files their modes. Files of after/ do not exist yet when it is called for the first time.
 func (s *story) modes() {
 	for path, mode := range s.folder.Modes {
 		bits, err := strconv.ParseUint(mode, 8, 12)
@@ -386,7 +387,7 @@ func (s *story) awaitComplete(ctx context.Context, node string) {
 	s.t.Helper()
 	await(ctx, s.t, node+" to be complete", func() string {
 		v, m := s.base.read(), s.base.node(node)
-		if v.Epoch.Number > 0 && m.InSync == v.Epoch.Number && m.Scored && m.Score >= ha.ChangedScore {
+		if v.Epoch.Number > 0 && m.InSync == v.Epoch.Number && m.Scored && m.Score >= cmp.Or(s.folder.Score, ha.EligibleScore) {
 			return ""
 		}
 		st, p := s.hosts[node].state(instanceName), s.hosts[node].progress(instanceName)

@@ -31,7 +31,7 @@ func (n *narrator) Progress(p event.Progress) {
 		time.Since(n.began).Seconds(), p.Virtual, p.Direct, strings.Repeat("#", (p.Virtual+p.Direct)/10))
 }
 
-// Slow says that this machine is slower than others.
+// Slow says that clients waited for longer than on a machine at rest.
 func (n *narrator) Slow(err error) {
 	fmt.Fprintf(n.out, "%6.1f s      slow: %v\n", time.Since(n.began).Seconds(), err)
 }

@@ -91,7 +91,7 @@ func (r *rejoin) tidy(ctx context.Context) error {
 		return err
 	}
 	found := slices.DeleteFunc(strings.Fields(out), func(name string) bool {
-		return strings.Contains(name, ".lost-") // a former primary's commits that nobody had been told of
+		return strings.Contains(name, ".lost-") // WAL of commits that were not acknowledged before a takeover
 	})
 	slices.Sort(found)
 	for i, name := range found {

@@ -59,7 +59,7 @@ func TestOlder(t *testing.T) {
 	})
 }
 
-// randomMoments are when a rewind is interrupted.
+// randomMoments is the source of the moments at which rewinds are interrupted; it logs its seed.
 func randomMoments(t *testing.T) *rand.Rand {
 	seed := *rejoinSeed
 	if seed == 0 {

@@ -255,7 +255,7 @@ func (s *scene) Progress(p event.Progress) {
 	}
 }
 
-// Slow fails a measurement. Elsewhere it is said: the machine may have other things to do.
+// Slow fails the test in make results, which measures. Elsewhere it only logs, because other programs may have slowed the machine.
 func (s *scene) Slow(err error) {
 	if *report != "" {
 		s.Error(err)

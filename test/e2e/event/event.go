@@ -35,12 +35,12 @@ const stepTime = 2 * time.Minute
 type Observer interface {
 	Step(text string)  // a step begins
 	Progress(Progress) // once a second
-	Slow(error)        // clients waited for longer than the event's limit, but not for so long that something must be broken
+	Slow(error)        // clients waited for longer than the event's limit, and for less than bearable(limit)
 }
 
-// patience is how many times its limit an event may take before it fails: a test shares its machine with other programs.
-// What is broken takes as long as some timeout, which is more.
-const patience = 3
+// bearable is how long clients may wait before an event fails: up to three times its limit, and at most 15 s more, because a
+// test shares its machine with other programs. A failover that does not work takes longer than that.
+func bearable(limit time.Duration) time.Duration { return limit + min(2*limit, 15*time.Second) }
 
 // Progress is how the clients fared in the last second.
 type Progress struct {
@@ -76,7 +76,7 @@ func Run(ctx context.Context, c *cluster.Cluster, e Event, o Observer) (Result, 
 	failed = errors.Join(failed, w.stop(), ledger.Overlaps(watch.Stop()))
 	result.Virtual = w.virtual.Longest(began, ended).Length()
 	result.Direct = w.direct.Longest(began, ended).Length()
-	failed = errors.Join(failed, w.settle(ctx, c, &result), result.within(patience*e.Limit))
+	failed = errors.Join(failed, w.settle(ctx, c, &result), result.within(bearable(e.Limit)))
 	if failed != nil {
 		return result, fmt.Errorf("%s: %w", e.Name, failed)
 	}
@@ -103,7 +103,7 @@ func (w *clients) follow(ctx context.Context, e Event, o Observer) error {
 			continue
 		}
 		for name, book := range w.books() {
-			if gap := book.Longest(began, time.Now()).Length(); gap > patience*s.Calm {
+			if gap := book.Longest(began, time.Now()).Length(); gap > bearable(s.Calm) {
 				return fmt.Errorf("%s: no writes %s for %.1f s, which is an interruption of its own", s.Text, name, gap.Seconds())
 			}
 		}

@@ -68,6 +68,16 @@ func TestResultWithin(t *testing.T) {
 	}
 }
 
+func TestBearable(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{
+		time.Second: 3 * time.Second, 5 * time.Second: 15 * time.Second, 20 * time.Second: 35 * time.Second, 3 * time.Minute: 195 * time.Second,
+	} {
+		if got := bearable(limit); got != want {
+			t.Errorf("%s of %s are bearable, want %s", got, limit, want)
+		}
+	}
+}
+
 type heard []string
 
 func (h *heard) Step(text string)  { *h = append(*h, text) }
