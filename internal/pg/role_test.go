@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -77,8 +78,20 @@ func TestVerifier(t *testing.T) {
 
 // A library that is missing, or a trigger at the login, ends the sessions of everybody who is no superuser, a peer's among them.
 func TestTheRolesSessionsAreKeptFromWhatEndsThem(t *testing.T) {
-	t.Parallel()
-	s := newServer(t, "kept", template)
+	for _, bin := range bindirs(t) {
+		t.Run(bin, func(t *testing.T) {
+			t.Parallel()
+			sessionsAreKept(t, bin)
+		})
+	}
+}
+
+func sessionsAreKept(t *testing.T, bin string) {
+	s := newServer(t, "kept", "")
+	s.bin = bin
+	argv := append(InitDB(s.data, "postgres"), "--no-sync", "--wal-segsize=1")
+	run(t, append([]string{filepath.Join(bin, argv[0])}, argv[1:]...))
+	s.settings.Major = s.major()
 	c := s.start()
 	ctx := t.Context()
 	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
