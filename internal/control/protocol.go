@@ -67,8 +67,11 @@ type Progress struct {
 	// HotStandbyOff says that the server was started with hot_standby=off: as a standby it takes no
 	// sessions, and it is to be promoted so that lowered settings come into use.
 	HotStandbyOff bool `json:",omitempty"`
-	Since         time.Time
-	Updated       time.Time
+	// Lowering says that the server was started with more than the administrator's files say, because the
+	// WAL was written with as many (pg.Lowerings): the promotion of the last primary would lower that.
+	Lowering bool `json:",omitempty"`
+	Since    time.Time
+	Updated  time.Time
 }
 
 // State is everything that is known of the instance on this node. It is the

@@ -41,6 +41,9 @@ type Facts struct {
 	// LoweredFor is how long this standby has run with hot_standby=off, so that its promotion puts lowered
 	// settings into use; 0: it takes sessions.
 	LoweredFor time.Duration
+	// RaisedFor is how long this standby has run with more than its administrator's files say, where the
+	// promotion of the last primary would put the lower values into use; 0: there are none.
+	RaisedFor time.Duration
 }
 
 // Mode is what a commit waits for (rep_mode).
@@ -189,6 +192,8 @@ func asStandby(f Facts) []Action {
 	switch {
 	case f.Held != "":
 		actions = score(f, Minus, verdict.Why)
+	case leavesLowering(f):
+		actions = score(f, Minus, fmt.Sprintf("waiting for %s, the last primary, whose promotion puts lowered settings into use", f.Epoch.Node))
 	// The score is also the claim by which another host sees that there are two.
 	case f.Epoch.Number == 0 && f.Founder:
 		actions = score(f, AdoptScore, verdict.Why)
@@ -215,6 +220,22 @@ func asStandby(f Facts) []Action {
 		return actions
 	}
 	return append(actions, repair(f)...)
+}
+
+// LastPrimaryPatience is how long a standby leaves the promotion to the last primary, which starts too, so that
+// lowered settings come into use.
+const LastPrimaryPatience = 15 * time.Second
+
+// leavesLowering is for a standby that starts together with the last primary, as when the resource is stopped
+// and started: whichever had a score first would be promoted, and from this host the higher values would go on.
+// A standby that has a score, as in every failover, keeps it.
+func leavesLowering(f Facts) bool {
+	if f.RaisedFor == 0 || f.RaisedFor >= LastPrimaryPatience || f.Force || f.Self.Scored && f.Self.Score > 0 {
+		return false
+	}
+	return slices.ContainsFunc(f.Peers, func(p Membership) bool {
+		return p.Node == f.Epoch.Node && p.Online && !(p.Scored && p.Score > 0)
+	})
 }
 
 // LoweredPatience is how long a standby with hot_standby=off waits for its promotion: without one it is of

@@ -59,3 +59,39 @@ func TestAStandbyWithoutSessionsIsPromotedOrComesBack(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Stopped and started, the two hosts are equally complete: the one that puts lowered settings into use is to be promoted.
+func TestAStandbyLeavesThePromotionToTheLastPrimaryThatLowersSettings(t *testing.T) {
+	together := func(f *Facts) {
+		f.Receiving, f.RaisedFor, f.Self.Scored = false, time.Second, false
+		f.Peers[0].Score = Minus
+	}
+	for _, c := range []struct {
+		name  string
+		facts Facts
+		score int
+	}{
+		{"both start", standbyFacts(together), Minus},
+		{"the last primary has no score yet", standbyFacts(together, func(f *Facts) { f.Peers[0].Scored = false }), Minus},
+		{"nothing is lowered", standbyFacts(together, func(f *Facts) { f.RaisedFor = 0 }), EligibleScore},
+		{"the last primary may be promoted", standbyFacts(together, func(f *Facts) { f.Peers[0].Score = LoweredScore }), EligibleScore},
+		{"the last primary is down", standbyFacts(together, func(f *Facts) { f.Peers[0].Online = false }), EligibleScore},
+		{"the last primary does not come", standbyFacts(together, func(f *Facts) { f.RaisedFor = LastPrimaryPatience }), EligibleScore},
+		{"the administrator has chosen this host", standbyFacts(together, func(f *Facts) { f.Force = true }), EligibleScore},
+		{"the last primary dies, with its host in order", standbyFacts(together, func(f *Facts) { f.Self.Scored, f.Self.Score = true, EligibleScore }), EligibleScore},
+	} {
+		if got := scoreAfter(c.facts); got != c.score {
+			t.Errorf("%s: score %d, want %d: %+v", c.name, got, c.score, Decide(c.facts))
+		}
+	}
+}
+
+// scoreAfter is the host's score once it has done what it decided.
+func scoreAfter(f Facts) int {
+	for _, a := range Decide(f) {
+		if a.Verb == SetScore {
+			return a.Number
+		}
+	}
+	return f.Self.Score
+}

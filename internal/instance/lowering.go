@@ -95,7 +95,8 @@ func starting(server pg.Server, detail string) control.Progress {
 	if server.HotStandbyOff {
 		detail += " without sessions, because lowered settings are to come into use"
 	}
-	return control.Progress{Phase: control.PhaseStarting, Detail: detail, HotStandbyOff: server.HotStandbyOff}
+	return control.Progress{Phase: control.PhaseStarting, Detail: detail, HotStandbyOff: server.HotStandbyOff,
+		Lowering: len(pg.Lowerings(server.Raised)) > 0}
 }
 
 // takeBack takes what pgtwin decides out of postgresql.auto.conf, and recovery.signal out of the data.

@@ -87,8 +87,8 @@ func TestALoweredSettingIsTakenIntoUseByTheHostThatIsPromoted(t *testing.T) {
 		_, err := a.launch(t.Context(), c.arrival)
 		must(t, err)
 		raised, off := slices.Contains(r.argv, "max_connections=100"), slices.Contains(r.argv, "hot_standby=off")
-		if a.progress.HotStandbyOff != c.lowered || off != c.lowered || raised == c.lowered {
-			t.Errorf("%s: hot_standby off %v, max_connections raised %v", c.name, off, raised)
+		if a.progress.HotStandbyOff != c.lowered || off != c.lowered || raised == c.lowered || a.progress.Lowering != raised {
+			t.Errorf("%s: hot_standby off %v, max_connections raised %v: %+v", c.name, off, raised, a.progress)
 		}
 		r.stop(t, a.Instance.PGData)
 	}

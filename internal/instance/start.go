@@ -223,7 +223,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 // reportRecovery shows how far crash recovery has come.
 func (a *Activation) reportRecovery(lasted time.Duration) error {
 	detail := fmt.Sprintf("PostgreSQL recovers, %s so far", lasted.Round(time.Second))
-	p := control.Progress{Phase: control.PhaseStarting, Detail: detail, HotStandbyOff: a.progress.HotStandbyOff}
+	p := control.Progress{Phase: control.PhaseStarting, Detail: detail, HotStandbyOff: a.progress.HotStandbyOff, Lowering: a.progress.Lowering}
 	if c, err := pg.ReadControl(a.Instance.PGData); err == nil {
 		p.Detail, p.Done = recovery(c, a.replaying(c), lasted)
 	}
@@ -299,7 +299,7 @@ func majorOf(i config.Instance) int {
 // handOver makes PostgreSQL's process, or the one that waits for it, the unit's
 // main process and lets go. Where the runtime offers none, the helper stays.
 func (a *Activation) handOver(ctx context.Context, started runtime.Started) error {
-	if err := a.report(control.Progress{Phase: control.PhaseRunning, HotStandbyOff: a.progress.HotStandbyOff}); err != nil {
+	if err := a.report(control.Progress{Phase: control.PhaseRunning, HotStandbyOff: a.progress.HotStandbyOff, Lowering: a.progress.Lowering}); err != nil {
 		return err
 	}
 	ready := daemon.SdNotifyReady

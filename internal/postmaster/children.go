@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Children is what the titles of a server's processes tell of the server. PostgreSQL sets the part of
@@ -32,24 +33,29 @@ func ReadChildren(pgdata string) (Children, error) {
 // colon where that is set, then what the process is. A client's title goes on with its database, its
 // host ("[local]" or "address(port)") and what it does, so that no name of a role can look like the
 // end of one of the others.
-var (
-	startupTitle   = regexp.MustCompile(`^postgres: (?:.*: )?startup(?: (?:recovering|waiting for) ([0-9A-F]{24}))?( waiting)?$`)
-	walwriterTitle = regexp.MustCompile(`^postgres: (?:.*: )?walwriter$`)
-	clientTitle    = regexp.MustCompile(`^postgres: .+ .+ (?:\[local\]|[0-9a-zA-Z.:%-]+\([0-9]+\)) .+`)
-	walsenderTitle = regexp.MustCompile(`^postgres: (?:.*: )?walsender [^ ]+ `)
-)
+type titles struct{ startup, walwriter, client, walsender *regexp.Regexp }
+
+// processTitles are compiled at their first use, because Pacemaker's monitor starts this program without using them.
+var processTitles = sync.OnceValue(func() titles {
+	return titles{
+		startup:   regexp.MustCompile(`^postgres: (?:.*: )?startup(?: (?:recovering|waiting for) ([0-9A-F]{24}))?( waiting)?$`),
+		walwriter: regexp.MustCompile(`^postgres: (?:.*: )?walwriter$`),
+		client:    regexp.MustCompile(`^postgres: .+ .+ (?:\[local\]|[0-9a-zA-Z.:%-]+\([0-9]+\)) .+`),
+		walsender: regexp.MustCompile(`^postgres: (?:.*: )?walsender [^ ]+ `),
+	}
+})
 
 func children(servers []Process) Children {
-	c := Children{Postmaster: postmasterOf(servers)}
+	c, is := Children{Postmaster: postmasterOf(servers)}, processTitles()
 	for _, p := range servers {
 		title := p.Title()
-		startup := startupTitle.FindStringSubmatch(title)
+		startup := is.startup.FindStringSubmatch(title)
 		switch {
 		case startup != nil:
 			c.Recovering, c.Segment, c.Waiting = true, startup[1], startup[2] != ""
-		case walwriterTitle.MatchString(title):
+		case is.walwriter.MatchString(title):
 			c.Writing = true
-		case clientTitle.MatchString(title) && !walsenderTitle.MatchString(title):
+		case is.client.MatchString(title) && !is.walsender.MatchString(title):
 			c.Clients = append(c.Clients, p)
 		}
 	}

@@ -150,10 +150,18 @@ func (s *Supervisor) facts() ha.Facts {
 		f.DivergedFor = time.Since(s.diverged)
 	}
 	f.Outage = s.outage(f)
-	if s.seen.progress.HotStandbyOff && s.seen.role == ha.Standby && s.seen.progress.Phase == control.PhaseRunning {
-		f.LoweredFor = max(1, s.seen.at.Sub(s.seen.progress.Since))
+	if s.seen.role == ha.Standby && s.seen.progress.Phase == control.PhaseRunning {
+		f.LoweredFor, f.RaisedFor = s.startedFor(s.seen.progress.HotStandbyOff), s.startedFor(s.seen.progress.Lowering)
 	}
 	return f
+}
+
+// startedFor is how long the server has run, at least 1 ns, if it was started so; else 0.
+func (s *Supervisor) startedFor(so bool) time.Duration {
+	if !so {
+		return 0
+	}
+	return max(1, s.seen.at.Sub(s.seen.progress.Since))
 }
 
 // died says whether PostgreSQL went down unasked after it had been running.

@@ -18,9 +18,8 @@ type Starter struct {
 
 // Where units are, in systemd's order (systemd.unit(5)), and where enabled ones are linked.
 var (
-	unitDirs   = []string{"etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
-	wantsDirs  = []string{"etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
-	namesOfOne = regexp.MustCompile(`^(postgresql|postgres|edb-as|patroni|repmgrd|stolon-keeper|pgautofailover)([-@0-9].*)?\.service$`)
+	unitDirs  = []string{"etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
+	wantsDirs = []string{"etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
 )
 
 // startFile bounds what is read of a unit or of a distribution's settings.
@@ -42,6 +41,7 @@ func Starters(root, dir string) (all []Starter) {
 
 // enabledUnits are the units that a target wants, each once.
 func enabledUnits(root string) (names []string) {
+	starts := regexp.MustCompile(`^(postgresql|postgres|edb-as|patroni|repmgrd|stolon-keeper|pgautofailover)([-@0-9].*)?\.service$`)
 	for _, dir := range wantsDirs {
 		found, err := filepath.Glob(filepath.Join(root, dir, "*.wants", "*.service"))
 		if err != nil {
@@ -49,7 +49,7 @@ func enabledUnits(root string) (names []string) {
 		}
 		for _, path := range found {
 			name := filepath.Base(path)
-			if namesOfOne.MatchString(name) && !masked(root, name) && !slices.Contains(names, name) {
+			if starts.MatchString(name) && !masked(root, name) && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 		}
