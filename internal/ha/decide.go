@@ -248,7 +248,7 @@ func lowered(f Facts) []Action {
 	switch other := f.Epoch.Node != "" && f.Epoch.Node != f.Self.Node; {
 	case f.LoweredFor == 0:
 		return nil
-	case other && primaryOf(f):
+	case other && PrimaryServes(f):
 		return []Action{{Verb: Fail, Why: fmt.Sprintf("%s was promoted, and this standby was started without sessions to be promoted itself", f.Epoch.Node)}}
 	case f.LoweredFor >= LoweredPatience:
 		return []Action{{Verb: Fail, Why: fmt.Sprintf("nobody was promoted for %s, and this standby was started without sessions to be promoted", f.LoweredFor.Round(time.Second))}}
@@ -256,8 +256,9 @@ func lowered(f Facts) []Action {
 	return nil
 }
 
-// primaryOf says whether the recorded primary is on record as serving.
-func primaryOf(f Facts) bool {
+// PrimaryServes says whether the recorded primary has the score of one, which it gets once its promotion, recorded
+// beforehand, has taken effect. Until then it cannot be followed.
+func PrimaryServes(f Facts) bool {
 	return slices.ContainsFunc(f.Peers, func(p Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score == PrimaryScore })
 }
 

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,11 +164,6 @@ func acceptedLines(path string) (map[string]string, error) {
 	return lines, nil
 }
 
-const (
-	includeDepth = 10      // CONF_FILE_MAX_DEPTH of conffiles.h
-	includeLimit = 4 << 20 // bytes of a file; PostgreSQL's own have a few thousand
-)
-
 // flatten is the text of an access file with the files it includes in place of the directives, which
 // PostgreSQL knows from 16 on.
 func flatten(path string, major, depth int) (string, error) {
@@ -177,7 +171,7 @@ func flatten(path string, major, depth int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if depth > includeDepth {
+	if depth > confDepth {
 		return "", fmt.Errorf("%s is included too deeply", path)
 	}
 	var b strings.Builder
@@ -204,26 +198,21 @@ func flatten(path string, major, depth int) (string, error) {
 	return b.String(), nil
 }
 
-// included reads an include directive of a configuration file: what it says, and the files that it
-// names, relative to the file that it stands in (AbsoluteConfigLocation of conffiles.c).
+// included reads an include directive of a configuration file: what it says, and the files that it names.
 func included(line, file string) (verb string, targets []string, err error) {
-	directive := regexp.MustCompile(`(?i)^\s*(include_dir|include_if_exists|include)(?:\s*=\s*|\s+)(?:'((?:[^']|'')*)'|"([^"]*)"|([^\s'"#=]+))`)
-	m := directive.FindStringSubmatch(line)
-	if m == nil {
+	verb, name := fileSetting(line)
+	switch verb {
+	case "include", "include_if_exists":
+		return verb, []string{beside(file, name)}, nil
+	case "include_dir":
+	default:
 		return "", nil, nil
 	}
-	verb = strings.ToLower(m[1])
-	target := strings.ReplaceAll(m[2], "''", "'") + m[3] + m[4]
-	if !filepath.IsAbs(target) {
-		target = filepath.Join(filepath.Dir(file), target)
-	}
-	if verb != "include_dir" {
-		return verb, []string{target}, nil
-	}
-	entries, err := os.ReadDir(target) // sorted by name
+	dir := beside(file, name)
+	entries, err := os.ReadDir(dir) // sorted by name
 	for _, entry := range entries {
-		if name := entry.Name(); strings.HasSuffix(name, ".conf") && !strings.HasPrefix(name, ".") {
-			targets = append(targets, filepath.Join(target, name))
+		if isIncluded(entry.Name()) {
+			targets = append(targets, filepath.Join(dir, entry.Name()))
 		}
 	}
 	return verb, targets, err
@@ -232,13 +221,13 @@ func included(line, file string) (verb string, targets []string, err error) {
 // FilePrint changes when a configuration file or one that it includes does: content, owner or mode.
 // What cannot be read is part of it, because it may become readable.
 func FilePrint(pgdata string, kind Kind) string {
-	sum, left := sha256.New(), 200
+	sum, left := sha256.New(), confFiles
 	printFile(sum, filepath.Join(pgdata, string(kind)), 0, &left)
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
 func printFile(sum hash.Hash, path string, depth int, left *int) {
-	if *left--; *left < 0 || depth > includeDepth {
+	if *left--; *left < 0 || depth > confDepth {
 		return
 	}
 	io.WriteString(sum, path+"\n")
@@ -278,9 +267,9 @@ func readBounded(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, includeLimit+1))
-	if err == nil && len(text) > includeLimit {
-		err = fmt.Errorf("%s has more than %d bytes", path, includeLimit)
+	text, err := io.ReadAll(io.LimitReader(f, ConfSize+1))
+	if err == nil && len(text) > ConfSize {
+		err = fmt.Errorf("%s has more than %d bytes", path, ConfSize)
 	}
 	return text, err
 }

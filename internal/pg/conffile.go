@@ -45,10 +45,7 @@ func (p ConfProblem) String() string {
 const (
 	autoConf = "postgresql.auto.conf" // PG_AUTOCONF_FILENAME of guc.h
 
-	confDepth    = 10      // CONF_FILE_MAX_DEPTH of conffiles.h
-	confErrors   = 100     // after as many in one file PostgreSQL gives up (ParseConfigFp)
-	confMaxSize  = 1 << 20 // bytes of one file that are read here: a hundred times what initdb writes
-	confMaxFiles = 500     // a file that is included twice counts twice
+	confErrors = 100 // after as many in one file PostgreSQL gives up (ParseConfigFp)
 )
 
 // ReadConfFiles reads the configuration files of a data directory as PostgreSQL does when it is
@@ -93,9 +90,9 @@ func (r *confReader) read(from confPlace, name string, required bool) {
 		r.problem(from.file, from.line, "the file includes itself")
 		return
 	}
-	if r.files++; r.files > confMaxFiles {
-		if r.files == confMaxFiles+1 {
-			r.problem(from.file, from.line, "more than %d files are included", confMaxFiles)
+	if r.files++; r.files > confFiles {
+		if r.files == confFiles+1 {
+			r.problem(from.file, from.line, "more than %d files are included", confFiles)
 		}
 		return
 	}
@@ -110,17 +107,13 @@ func (r *confReader) read(from confPlace, name string, required bool) {
 	r.parse(confPlace{file: path, depth: from.depth}, content)
 }
 
-// resolve makes a name that a file includes a path: a relative one begins where that file lies
-// (AbsoluteConfigLocation).
+// resolve makes a name that a file includes a path.
 func (r *confReader) resolve(from confPlace, name string) (path string, ok bool) {
 	if strings.Trim(name, " \t\r\n") == "" {
 		r.problem(from.file, from.line, "the name of the file to include is empty")
 		return "", false
 	}
-	if filepath.IsAbs(name) {
-		return name, true
-	}
-	return filepath.Join(filepath.Dir(from.file), name), true
+	return beside(from.file, name), true
 }
 
 // readConfFile reads a regular file of bounded size. A link is followed, because administrators link
@@ -138,9 +131,9 @@ func readConfFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is no regular file")
 	}
-	content, err := io.ReadAll(io.LimitReader(f, confMaxSize+1))
-	if len(content) > confMaxSize {
-		return nil, fmt.Errorf("it is larger than %d bytes", confMaxSize)
+	content, err := io.ReadAll(io.LimitReader(f, ConfSize+1))
+	if len(content) > ConfSize {
+		return nil, fmt.Errorf("it is larger than %d bytes", ConfSize)
 	}
 	return content, bare(err)
 }
@@ -239,8 +232,7 @@ func (r *confReader) take(in confPlace, name, value string) {
 	}
 }
 
-// readDir is GetConfFilesInDir of PostgreSQL: the files *.conf in the order of their names, without
-// hidden ones.
+// readDir reads the files of a directory in the order of their names.
 func (r *confReader) readDir(from confPlace, name string) {
 	dir, ok := r.resolve(from, name)
 	if !ok {
@@ -253,7 +245,7 @@ func (r *confReader) readDir(from confPlace, name string) {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		if len(name) < len("x.conf") || strings.HasPrefix(name, ".") || !strings.HasSuffix(name, ".conf") {
+		if !isIncluded(name) {
 			continue
 		}
 		info, err := os.Stat(filepath.Join(dir, name))

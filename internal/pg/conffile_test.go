@@ -121,7 +121,7 @@ func TestConfigurationFilesAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Symlink("/dev/zero", filepath.Join(dir, "zero.conf")))
 	writeFilesOf(t, dir, map[string]string{
-		"large.conf":      strings.Repeat("# a line\n", confMaxSize/9+1),
+		"large.conf":      strings.Repeat("# a line\n", ConfSize/9+1),
 		"twice.conf":      "include_if_exists 'more.conf'\ninclude_if_exists 'more.conf'\n",
 		"more.conf":       "include_if_exists 'twice.conf'\ninclude_if_exists 'twice.conf'\ninclude_if_exists 'twice.conf'\n",
 		"secret.conf":     "'s3cret' s3cret s3cret\n",

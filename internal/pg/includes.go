@@ -9,11 +9,13 @@ import (
 	"strings"
 )
 
-// ConfSize is how many bytes of one configuration file are read.
+// ConfSize is how many bytes of one configuration file are read; PostgreSQL's own have some ten thousand.
 const ConfSize = 4 << 20
 
-// confFiles is how many files of an administrator's configuration are read.
-const confFiles = 500
+const (
+	confFiles = 500 // that are read of an administrator's configuration
+	confDepth = 10  // CONF_FILE_MAX_DEPTH of conffiles.h
+)
 
 // Files are the configuration files of a server as somebody sees them: a user of this host, or a session.
 // An error that is fs.ErrNotExist says that there is no such file.
@@ -78,15 +80,11 @@ func (w *walk) file(path, by string, optional, follow bool, depth int) {
 
 func (w *walk) line(line, path string, depth int) {
 	name, value := fileSetting(line)
-	to := value
-	if !filepath.IsAbs(to) {
-		to = filepath.Join(filepath.Dir(path), to) // AbsoluteConfigLocation of conffiles.c
-	}
 	switch name {
 	case "include", "include_if_exists":
-		w.file(to, path, name != "include", true, depth+1)
+		w.file(beside(path, value), path, name != "include", true, depth+1)
 	case "include_dir":
-		w.dir(to, path, depth)
+		w.dir(beside(path, value), path, depth)
 	case "data_directory":
 		w.found.DataDirectory = value
 	case "hba_file":
@@ -96,7 +94,7 @@ func (w *walk) line(line, path string, depth int) {
 	}
 }
 
-// dir takes in the files that GetConfFilesInDir of conffiles.c does.
+// dir takes in the files of a directory.
 func (w *walk) dir(dir, by string, depth int) {
 	names, err := w.files.List(dir)
 	if err != nil {
@@ -105,10 +103,24 @@ func (w *walk) dir(dir, by string, depth int) {
 	}
 	w.found.Dirs = append(w.found.Dirs, dir)
 	for _, name := range names {
-		if strings.HasSuffix(name, ".conf") && !strings.HasPrefix(name, ".") {
+		if isIncluded(name) {
 			w.file(filepath.Join(dir, name), dir, true, true, depth+1)
 		}
 	}
+}
+
+// beside is the path of a name that a file includes: a relative one begins where that file lies
+// (AbsoluteConfigLocation of conffiles.c).
+func beside(file, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(file), name)
+}
+
+// isIncluded says whether include_dir takes a file of this name in (GetConfFilesInDir of conffiles.c).
+func isIncluded(name string) bool {
+	return len(name) > len(".conf") && strings.HasSuffix(name, ".conf") && !strings.HasPrefix(name, ".")
 }
 
 // fileSetting reads a line of postgresql.conf, or an include of pg_hba.conf; "" for a line that is neither.

@@ -173,12 +173,7 @@ func (s *Supervisor) died() bool {
 // history and does not get there by streaming.
 func (s *Supervisor) isDiverged(f ha.Facts) bool {
 	return s.seen.role == ha.Standby && f.Epoch.Number > 0 && f.Epoch.Node != s.Instance.Node &&
-		!s.receives() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) && primaryServes(f)
-}
-
-// primaryServes says whether the recorded primary is on record as serving.
-func primaryServes(f ha.Facts) bool {
-	return slices.ContainsFunc(f.Peers, func(p ha.Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score > 0 })
+		!s.receives() && !f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) && ha.PrimaryServes(f)
 }
 
 // proven are the required nodes once commits are proven to wait for them: what

@@ -32,7 +32,7 @@ func (s *Supervisor) outage(f ha.Facts) ha.Outage {
 		s.forgetRepairs()
 	}
 	s.dry = firstTime(s.dry, s.seen.at, s.seen.role == ha.Standby && f.Epoch.Node != s.Instance.Node && !s.receives() && !s.seen.replays &&
-		now.Sub(s.awaited) < drySpell && primaryServes(f))
+		now.Sub(s.awaited) < drySpell && ha.PrimaryServes(f))
 	o := ha.Outage{
 		Reached: max(look.Received, look.Replayed), Archive: look.Archive,
 		Idle: time.Since(s.repairs.Last), Repairs: s.repairs, Limit: s.Instance.ReplicationFailureThreshold,

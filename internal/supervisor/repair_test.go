@@ -47,7 +47,8 @@ func TestWhatCountsAsAnOutage(t *testing.T) {
 			s.seen.look.AwaitsWAL, s.awaited = false, s.seen.at.Add(-time.Second)
 		}), true},
 		{"the primary's host is gone", thirsty(func(s *Supervisor) { s.view.Nodes[1].Online = false }), false},
-		{"the primary is down or not promoted yet", thirsty(func(s *Supervisor) { s.view.Nodes[1].Score = ha.Minus }), false},
+		{"the primary is down", thirsty(func(s *Supervisor) { s.view.Nodes[1].Score = ha.Minus }), false},
+		{"the primary's promotion has not taken effect", thirsty(func(s *Supervisor) { s.view.Nodes[1].Score = ha.EligibleScore }), false},
 		{"this host was primary last", thirsty(func(s *Supervisor) { s.view.Epoch.Node = "h1" }), false},
 		{"a primary", thirsty(func(s *Supervisor) { s.seen.role = ha.Primary }), false},
 	}
@@ -109,5 +110,27 @@ func TestRepairsOutliveTheSupervisorUntilReplicationGoesWell(t *testing.T) {
 	last.Instance.Name = s.Instance.Name
 	if last.recallRepairs(); last.repairs != (ha.Repairs{}) {
 		t.Errorf("left for another supervisor: %+v", last.repairs)
+	}
+}
+
+// A promotion is recorded before it takes effect, which takes seconds on a slow host. A standby cannot follow it until
+// then, and reported as failed it would be stopped for nothing.
+func TestAStandbyIsDivergedOnceTheRecordedPromotionIsInEffect(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		with func(*Supervisor)
+		want bool
+	}{
+		{"another primary serves", func(*Supervisor) {}, true},
+		{"its promotion is not in effect", func(s *Supervisor) { s.view.Nodes[1].Score = ha.EligibleScore }, false},
+		{"its promotion, which lowers settings, is not in effect", func(s *Supervisor) { s.view.Nodes[1].Score = ha.LoweredScore }, false},
+		{"it is gone", func(s *Supervisor) { s.view.Nodes[1].Online = false }, false},
+		{"it is on our history", func(s *Supervisor) { s.view.Epoch.Timeline = 9 }, false},
+	} {
+		s := thirsty(func(s *Supervisor) { s.view.Epoch.Timeline, s.view.Epoch.Switch = 11, 0x4000 }, c.with)
+		s.diverged = s.seen.at.Add(-time.Minute)
+		if got := s.facts().DivergedFor >= time.Minute; got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }

@@ -183,5 +183,5 @@ func (s *supervisor) isDiverged(f ha.Facts) bool {
 		f.History.Contains(f.Epoch.Timeline, f.Epoch.Switch) {
 		return false
 	}
-	return s.primaryServes(f)
+	return ha.PrimaryServes(f)
 }

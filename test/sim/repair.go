@@ -19,7 +19,7 @@ func (s *supervisor) outage(f ha.Facts) ha.Outage {
 	}
 	waits := s.seen.role == ha.Standby && f.Epoch.Number > 0 && f.Epoch.Node != h.name && !streams &&
 		h.server != nil && !h.server.paused && h.server.replayed >= h.data.end
-	s.dry = h.since(s.dry, waits && s.primaryServes(f))
+	s.dry = h.since(s.dry, waits && ha.PrimaryServes(f))
 	o := ha.Outage{Reached: s.seen.replayed, Idle: h.w.time().Sub(h.repairs.Last), Repairs: h.repairs, Limit: repairLimit}
 	if s.dry == 0 {
 		return o
@@ -35,10 +35,4 @@ func (s *supervisor) connect(a ha.Action, done func(error)) {
 	s.h.repairs.Reconnects++
 	s.h.repairs.Last = s.h.w.time()
 	s.configure(a.Node, nil, 0, done)
-}
-
-// primaryServes says whether the recorded primary is on record as serving.
-func (s *supervisor) primaryServes(f ha.Facts) bool {
-	p := s.view.nodes[s.h.w.id(f.Epoch.Node)]
-	return p.Online && p.Score > 0
 }
