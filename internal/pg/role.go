@@ -67,10 +67,15 @@ func (c *Conn) ensureSettings(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	settings, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	settings, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Database, Name string }])
 	for _, setting := range settings {
+		if setting.Database != "" {
+			err = errors.Join(err, c.define(ctx, "SELECT format('ALTER ROLE %I IN DATABASE %I RESET %I', $1::text, $2::text, $3::text)",
+				name, setting.Database, setting.Name))
+			continue
+		}
 		// FROM CURRENT, because ALTER ROLE stores the literal '' as a list with one empty name.
-		err = errors.Join(err, c.define(ctx, "SELECT format('ALTER ROLE %I SET %I FROM CURRENT', $1::text, $2::text)", name, setting))
+		err = errors.Join(err, c.define(ctx, "SELECT format('ALTER ROLE %I SET %I FROM CURRENT', $1::text, $2::text)", name, setting.Name))
 	}
 	return err
 }

@@ -101,19 +101,18 @@ func sessionsAreKept(t *testing.T, bin string) {
 	}
 	c.must(t, "ALTER ROLE ALL SET session_preload_libraries = 'hook_that_is_gone'")
 	c.must(t, "ALTER DATABASE postgres SET session_preload_libraries = 'another'")
+	sessionsWork(t, s, c)
+	c.must(t, "ALTER ROLE "+replicator+" SET session_preload_libraries = 'of_the_role'")
+	sessionsWork(t, s, c)
+	c.must(t, "ALTER ROLE "+replicator+" IN DATABASE postgres SET session_preload_libraries = 'of_the_role_here'")
+	sessionsWork(t, s, c)
 	if c.value(t, "SELECT (current_setting('server_version_num')::int >= 170000)::text") == "true" {
 		c.must(t, "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'nobody'; END$$")
 		c.must(t, "CREATE EVENT TRIGGER refuses ON login EXECUTE FUNCTION refuse()")
+		sessionsWork(t, s, c)
+		c.must(t, "ALTER ROLE "+replicator+" IN DATABASE postgres SET event_triggers = on")
+		sessionsWork(t, s, c)
 	}
-	inDatabase := s.remote()
-	inDatabase.Database = "postgres"
-	if _, err := Connect(ctx, inDatabase); err == nil {
-		t.Fatal("nothing is in the way of a session")
-	}
-	must(t, c.EnsureReplicationRole(ctx, replicator, secret))
-	r, err := Connect(ctx, inDatabase)
-	must(t, err)
-	must(t, r.Close(ctx))
 	problems, err := c.RoleProblems(ctx, Credential{User: replicator, Password: secret, Managed: true}, "/etc/pass", 1)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("problems %q, %v", problems, err)
@@ -124,4 +123,18 @@ func sessionsAreKept(t *testing.T, bin string) {
 	if after := c.value(t, version, replicator); after != before {
 		t.Errorf("written again: %s, was %s", after, before)
 	}
+}
+
+// sessionsWork checks that the role has no session in a database until it is prepared.
+func sessionsWork(t *testing.T, s *server, c *Conn) {
+	t.Helper()
+	inDatabase := s.remote()
+	inDatabase.Database = "postgres"
+	if _, err := Connect(t.Context(), inDatabase); err == nil {
+		t.Error("nothing is in the way of a session")
+	}
+	must(t, c.EnsureReplicationRole(t.Context(), replicator, secret))
+	r, err := Connect(t.Context(), inDatabase)
+	must(t, err)
+	must(t, r.Close(t.Context()))
 }
