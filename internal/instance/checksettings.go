@@ -53,7 +53,7 @@ func warnOfLowered(ctx context.Context, i config.Instance, log *slog.Logger) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, err := pg.Connect(ctx, Local(i))
+	conn, err := pg.ConnectServer(ctx, Local(i))
 	if err != nil {
 		log.Debug("cannot ask which roles lower synchronous_commit", "error", err)
 		return

@@ -163,6 +163,32 @@ func TestTheAcceptedCopyStandsInForABrokenFile(t *testing.T) {
 	}
 }
 
+// Before PostgreSQL 16 the administrator's access files are copied into ours: what cannot be copied must neither lock the
+// clients out nor hold up what commits wait for.
+func TestAnAccessFileThatCannotBeReadHoldsUpNothing(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"a link to itself": func(path string) error { return os.Symlink("pg_hba.conf", path) },
+		"a directory":      func(path string) error { return os.Mkdir(path, 0o700) },
+		"too large":        func(path string) error { return os.WriteFile(path, make([]byte, ConfSize+1), 0o600) },
+	} {
+		data, conf := t.TempDir(), t.TempDir()
+		must(t, spoil(filepath.Join(data, "pg_hba.conf")))
+		s := Settings{Major: 15, PGData: data, Synchronous: []string{"b"}}
+		if _, err := WriteConf(conf, s, 0, 0); err == nil {
+			t.Errorf("%s: no error without a copy", name)
+		}
+		if text, err := os.ReadFile(filepath.Join(conf, "managed.conf")); err != nil || !strings.Contains(string(text), `'"b"'`) {
+			t.Errorf("%s: managed.conf is %q: %v", name, text, err)
+		}
+		must(t, os.WriteFile(AcceptedFile(conf, HBA), []byte("host app app 10.9.8.7/32 reject\n"), 0o600))
+		_, err := WriteConf(conf, s, 0, 0)
+		text, errRead := os.ReadFile(filepath.Join(conf, "pg_hba.conf"))
+		if err != nil || errRead != nil || !strings.Contains(string(text), "10.9.8.7") {
+			t.Errorf("%s: pg_hba.conf is %q: %v %v", name, text, err, errRead)
+		}
+	}
+}
+
 func TestAccessFilesAreKeptWithWhatTheyInclude(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

@@ -94,7 +94,7 @@ func Collations(ctx context.Context, t Target) ([]Collation, error) {
 }
 
 func defaultCollations(ctx context.Context, t Target) ([]Collation, error) {
-	conn, err := Connect(ctx, t)
+	conn, err := ConnectServer(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -28,13 +28,10 @@ func WriteConf(dir string, s Settings, uid, gid uint32) (changed bool, err error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, fmt.Errorf("cannot write the configuration: %w", err)
 	}
-	// The file that names the others comes last.
-	access, err := WriteAccess(dir, s, uid, gid)
-	if err != nil {
-		return access, err
-	}
+	// The file that names the others comes last. What commits wait for is written whatever is wrong with the access rules.
+	access, errAccess := WriteAccess(dir, s, uid, gid)
 	changed, err = writeFiles(dir, uid, gid, file{"managed.conf", Managed(s)}, file{"postgresql.conf", mainConf(s)})
-	return changed || access, err
+	return changed || access, errors.Join(errAccess, err)
 }
 
 // WriteAccess is WriteConf for pg_hba.conf and pg_ident.conf alone.
@@ -158,8 +155,8 @@ func administrators(s Settings, name string) (string, error) {
 		return s.include(Kind(name)) + quoteName(path) + "\n", nil
 	}
 	text, err := readBounded(path)
-	if errors.Is(err, fs.ErrNotExist) && HasAccepted(s.ConfDir, Kind(name)) {
-		s.Accepted = append(slices.Clone(s.Accepted), Kind(name)) // deleted: no reason to lock the clients out
+	if err != nil && HasAccepted(s.ConfDir, Kind(name)) {
+		s.Accepted = append(slices.Clone(s.Accepted), Kind(name)) // deleted or not to be read: no reason to lock the clients out
 		return administrators(s, name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -82,6 +82,7 @@ func (s *Supervisor) question(ctx context.Context) (look pg.Look, err error) {
 // role is one that runs, and that is not seen well: what else is known of it is of an earlier look.
 func (s *Supervisor) judge(ctx context.Context, seen *observation) {
 	began := seen.at
+	seen.role = ha.Unknown // it runs, so it is not down, whatever cannot be found out
 	alive := pg.Serves(seen.err)
 	role := s.askRole(ctx, &alive)
 	var p pulse
@@ -94,7 +95,6 @@ func (s *Supervisor) judge(ctx context.Context, seen *observation) {
 	}
 	if !alive {
 		s.silence.note(began, time.Now())
-		seen.role = ha.Unknown
 		return
 	}
 	s.silence = silence{}
@@ -154,24 +154,38 @@ type pulse struct {
 var errNoPulse = fmt.Errorf("the disk has not answered for %s", lifeTimeout)
 
 // feel reads files and processes beside the loop, because a read hangs where the disk does. One that
-// hangs is not repeated, and is waited for as long as the supervisor runs.
+// hangs is waited for as long as the supervisor runs, and what it finds is not used: it may be of a
+// server before this one.
 func (s *Supervisor) feel(ctx context.Context) pulse {
+	ctx, cancel := context.WithTimeout(ctx, lifeTimeout)
+	defer cancel()
 	if s.pulses == nil {
 		s.pulses = make(chan pulse, 1)
 	}
-	if !s.feeling {
-		s.feeling = true
-		pgdata := s.Instance.PGData
-		s.background.Go(func() { s.pulses <- readPulse(pgdata) })
+	if s.feeling {
+		if _, ended := s.awaitPulse(ctx); !ended {
+			return pulse{err: errNoPulse}
+		}
 	}
+	s.feeling = true
+	pgdata := s.Instance.PGData
+	s.background.Go(func() { s.pulses <- readPulse(pgdata) })
+	p, ended := s.awaitPulse(ctx)
+	if !ended {
+		return pulse{err: errNoPulse}
+	}
+	return p
+}
+
+// awaitPulse waits for the read that has begun.
+func (s *Supervisor) awaitPulse(ctx context.Context) (p pulse, ended bool) {
 	select {
-	case p := <-s.pulses:
+	case p = <-s.pulses:
 		s.feeling = false
-		return p
-	case <-time.After(lifeTimeout):
+		return p, true
 	case <-ctx.Done():
+		return p, false
 	}
-	return pulse{err: errNoPulse}
 }
 
 func readPulse(pgdata string) (p pulse) {

@@ -240,3 +240,49 @@ func TestAPromotionThatTookEffectIsNotRepeated(t *testing.T) {
 		t.Error("promoted although another host is the primary on record")
 	}
 }
+
+// A disk that does not answer keeps what files and processes tell from a supervisor that has just started.
+func TestALivingServerIsNotDownBecauseFilesCannotBeRead(t *testing.T) {
+	s, m := startPrimary(t)
+	s.beginAnew()
+	s.takeAll(t)
+	s.pulses, s.feeling = make(chan pulse, 1), true // a read that has begun and does not end
+	for range 3 {
+		s.observe(t.Context())
+		if f := s.facts(); f.Role != ha.Unknown || f.Died || f.HungFor > 0 {
+			t.Fatalf("role %s, died %v, hung for %s: %v", f.Role, f.Died, f.HungFor, s.seen.err)
+		}
+	}
+	// What it finds at last is of the time when it began, when this was a standby.
+	s.pulses <- pulse{files: pg.Pulse{Control: pg.Control{State: pg.InArchiveRecovery}}, children: postmaster.Children{Recovering: true}}
+	if s.observe(t.Context()); s.seen.role != ha.Primary || s.facts().History.Timeline != m.view.Epoch.Timeline {
+		t.Errorf("role %s: %v", s.seen.role, s.seen.err)
+	}
+}
+
+// The record says that commits wait for the standby, and nobody but pgtwin may end that.
+func TestAlterSystemIsTakenBackWithoutASession(t *testing.T) {
+	s, _ := startPrimary(t)
+	other := s.client(t, "postgres")
+	s.beginAnew()
+	s.takeAll(t)
+	run(t, other, "ALTER SYSTEM SET synchronous_standby_names = ''", "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
+	if s.tick(t.Context()); !s.seen.blind {
+		t.Fatalf("role %s, blind %v: %v", s.seen.role, s.seen.blind, s.seen.err)
+	}
+	names, err := pg.SystemOverrides(s.Instance.PGData, true)
+	if err != nil || len(names) > 0 {
+		t.Errorf("%q, %v", names, err)
+	}
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		result := other.ExecParams(t.Context(), "SHOW synchronous_commit", nil, nil, nil, nil).Read()
+		must(t, result.Err)
+		value := string(result.Rows[0][0])
+		if value == "on" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("synchronous_commit is %s", value)
+		}
+	}
+}

@@ -29,7 +29,7 @@ const reclaimEvery = 10 * time.Second
 // synchronous_commit commits do not wait, and with another primary_conninfo a standby follows another
 // server. The file is looked at and not pg_settings, because then nothing of it need be in force yet.
 func (s *Supervisor) reclaim(ctx context.Context) {
-	if s.conn == nil || s.seen.role != ha.Primary && s.seen.role != ha.Standby {
+	if s.seen.role != ha.Primary && s.seen.role != ha.Standby {
 		return
 	}
 	names := s.overridden()
@@ -38,12 +38,23 @@ func (s *Supervisor) reclaim(ctx context.Context) {
 	}
 	s.Log.Warn("taking back ALTER SYSTEM: pgtwin decides these settings, so that what is acknowledged is on the hosts that may be promoted",
 		"settings", names)
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	if err := s.conn.Reclaim(ctx, s.Instance.PGData, names); err != nil {
+	if err := s.takeBack(ctx, names); err != nil {
 		s.Log.Error("what ALTER SYSTEM has set stays in force: commits may not wait for the standbys that may be promoted", "error", err)
 	}
 	s.overrides.tried = time.Now()
+}
+
+// takeBack does without a session where the server refuses one: its file is replaced.
+func (s *Supervisor) takeBack(ctx context.Context, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if s.conn != nil && s.conn.Reclaim(ctx, s.Instance.PGData, names) == nil {
+		return nil
+	}
+	if _, err := pg.RemoveRecoverySettings(s.Instance.PGData, names); err != nil {
+		return err
+	}
+	return s.reread()
 }
 
 // heedCommit brings synchronous_commit up to date with the administrator's files once PostgreSQL has read

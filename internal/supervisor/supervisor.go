@@ -243,8 +243,8 @@ func (s *Supervisor) forward(ctx context.Context, verb control.Verb) control.Ans
 // tick is one round: observe, decide, act, show.
 func (s *Supervisor) tick(ctx context.Context) {
 	s.observe(ctx)
+	s.reclaim(ctx)
 	if !s.seen.blind { // the look is of another time, and there may be no session
-		s.reclaim(ctx)
 		s.takeIn(ctx)
 		s.heedCommit(ctx)
 	}
