@@ -111,6 +111,11 @@ func (a *Activation) takeBack() error {
 	} else if len(removed) > 0 {
 		a.Log.Warn("took settings that pgtwin manages out of postgresql.auto.conf", "settings", removed)
 	}
+	if command := pg.Unguarded(pg.ReadConfFiles(dir), dir); command != "" {
+		if err := pg.GuardAuto(dir, command); err != nil {
+			return err
+		}
+	}
 	removed, err := pg.RemoveRecoverySignal(dir)
 	if removed {
 		a.Log.Warn("removed recovery.signal: every server of pgtwin starts by standby.signal, and beside it this file would " +
@@ -122,18 +127,26 @@ func (a *Activation) takeBack() error {
 // commitsWait says whether commits wait for standbys (rep_mode).
 func commitsWait(i config.Instance) bool { return ha.Mode(i.RepMode) != ha.Async }
 
+// Heeded are managed settings that follow the administrator's files while the server runs.
+type Heeded struct{ Commit, Restore string }
+
+// HeededOf takes them from the files; Commit is "" where commits wait for nobody (rep_mode=async).
+func HeededOf(i config.Instance, files pg.ConfFiles) Heeded {
+	h := Heeded{Restore: pg.Guarded(files.Main["restore_command"].Text)}
+	if commitsWait(i) {
+		h.Commit = pg.CommitWait(files)
+	}
+	return h
+}
+
 // heedFiles adds the settings that depend on the administrator's files. Without a control file, as where
 // the data are not there yet, there are none.
 func heedFiles(s *pg.Settings, i config.Instance) {
-	if commitsWait(i) {
-		s.SynchronousCommit = "on"
-	}
+	heeded := HeededOf(i, pg.ReadConfFiles(i.PGData))
+	s.SynchronousCommit, s.Restore = heeded.Commit, heeded.Restore
 	d, err := demandsOf(i, 0)
 	if err != nil {
 		return
-	}
-	if commitsWait(i) {
-		s.SynchronousCommit = pg.CommitWait(d.files)
 	}
 	s.Raised = pg.RaiseNeeded(d.files, d.needs)
 }

@@ -3,6 +3,7 @@ package pg
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,4 +109,90 @@ func TestAStandbyShowsWhatItReplays(t *testing.T) {
 	if got, err := postmaster.Recovering(a.data); got != "" || err != nil {
 		t.Errorf("a primary recovers %q, %v", got, err)
 	}
+}
+
+// PostgreSQL goes on without the archive where the command ends with a status of 1 to 125, and gives up with others.
+func TestAGuardedRestoreCommandEndsNoServer(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		command string
+		fetched bool
+	}{
+		{"cp a b", true},
+		{"cp 'a' \"b\" # with a comment", true},
+		{`sh -c 'cp a b'`, true},
+		{"cp a b; exit 0", true},
+		{"cp none b", false},
+		{"no_such_program a b", false},
+		{"/etc/hostname a b", false}, // cannot be run, status 126
+		{"sh -c 'kill -9 $$'", false},
+		{"exit 255", false},
+		{"cp 'a b", false}, // a quote that does not end
+		{"cp a b)", false},
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, "a"), nil, 0o600))
+		must(t, removeIfThere(filepath.Join(dir, "b")))
+		cmd := exec.Command("sh", "-c", Guarded(c.command)) // as system(3) does
+		cmd.Dir = dir
+		out, _ := cmd.CombinedOutput()
+		_, err := os.Stat(filepath.Join(dir, "b"))
+		status := cmd.ProcessState.ExitCode()
+		if fetched := err == nil && status == 0; fetched != c.fetched || status < 0 || status > 125 {
+			t.Errorf("%s: fetched %v, status %d: %s", c.command, fetched, status, out)
+		}
+		if Guarded(Guarded(c.command)) != Guarded(c.command) {
+			t.Errorf("%s is guarded twice", c.command)
+		}
+	}
+	if got := Guarded(" \t"); got != "" {
+		t.Errorf("no command is %q", got)
+	}
+}
+
+func TestARestoreCommandOfAlterSystemIsGuarded(t *testing.T) {
+	s := newServer(t, "a", template)
+	c := s.start()
+	const command = `cp '/archive/it''s/%f' "%p" \ `
+	guarded := func(from string) {
+		t.Helper()
+		if got, want := ReadConfFiles(s.data).Of(restoreCommand), Guarded(command); got != want || Unguarded(ReadConfFiles(s.data), s.data) != "" {
+			t.Errorf("%s: %q, want %q", from, got, want)
+		}
+		eventually(t, "the guarded command", func() error {
+			if got := c.value(t, "SHOW restore_command"); got != Guarded(command) {
+				return fmt.Errorf("%q", got)
+			}
+			return nil
+		})
+	}
+	sqlString := "'" + strings.ReplaceAll(command, "'", "''") + "'"
+	c.must(t, "ALTER SYSTEM SET restore_command = "+sqlString)
+	if got := Unguarded(ReadConfFiles(s.data), s.data); got != command {
+		t.Fatalf("%q", got)
+	}
+	must(t, c.Guard(t.Context(), s.data, command))
+	guarded("by ALTER SYSTEM")
+	c.must(t, "ALTER SYSTEM SET restore_command = "+sqlString)
+	c.must(t, "ALTER SYSTEM SET work_mem = '3MB'")
+	must(t, GuardAuto(s.data, command))
+	must(t, c.Reload(t.Context()))
+	guarded("in the file")
+	if got := ReadConfFiles(s.data).Of("work_mem"); got != "3MB" {
+		t.Errorf("work_mem is %q", got)
+	}
+	// What postgresql.conf has comes into force by managed.conf.
+	c.must(t, "ALTER SYSTEM RESET restore_command")
+	s.add("postgresql.conf", "restore_command = "+quoteSetting(command)+"\n")
+	if Unguarded(ReadConfFiles(s.data), s.data) != "" {
+		t.Error("a command of postgresql.conf is taken for one of ALTER SYSTEM")
+	}
+	s.settings.Restore = Guarded(ReadConfFiles(s.data).Main[restoreCommand].Text)
+	s.configure()
+	must(t, c.Reload(t.Context()))
+	eventually(t, "the command of postgresql.conf", func() error {
+		if got := c.value(t, "SHOW restore_command"); got != Guarded(command) {
+			return fmt.Errorf("%q", got)
+		}
+		return nil
+	})
 }

@@ -54,6 +54,10 @@ func VerifyBackup(dir string, major int) []string {
 	return []string{"pg_verifybackup", show, "--exit-on-error", dir}
 }
 
+// asItself keeps a session of PostgreSQL's own programs from settings of all roles or of the database that would end it. The
+// others that pg_rewind depends on it sets itself (init_libpq_conn in libpq_source.c).
+const asItself = "options='-c role=none -c local_preload_libraries='"
+
 // Rewind makes a diverged data directory, whose server is stopped, a copy of the source again.
 // configFile lets its crash recovery find the configuration; "" means the one in the data
 // directory, and is needed below PostgreSQL 15, which has no --config-file: there recover with
@@ -65,7 +69,7 @@ func Rewind(pgdata string, source Target, configFile string, fromArchive bool) [
 	if source.Database != otherDatabase {
 		source.Database = "postgres" // where EnsureReplicationRole makes its grants, unless it is missing
 	}
-	argv := []string{"pg_rewind", "--target-pgdata=" + pgdata, "--source-server=" + source.Conninfo(), "--progress"}
+	argv := []string{"pg_rewind", "--target-pgdata=" + pgdata, "--source-server=" + source.Conninfo() + " " + asItself, "--progress"}
 	if configFile != "" {
 		argv = append(argv, "--config-file="+configFile)
 	}

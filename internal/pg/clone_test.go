@@ -40,6 +40,8 @@ func TestARewoundPrimaryStreamsAgain(t *testing.T) {
 	if found, _ := filepath.Glob(backup(t, b) + "/pgtwin/*"); len(found) > 0 {
 		t.Errorf("a base backup has %v", found)
 	}
+	cb.must(t, "ALTER ROLE ALL SET local_preload_libraries = 'gone'")
+	cb.must(t, "ALTER DATABASE postgres SET role = 'pg_monitor'")
 	source := b.remote()
 	source.PassFile = a.passfile
 	out := run(t, Rewind(a.data, source, a.conf+"/postgresql.conf", false))

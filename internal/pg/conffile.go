@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 // name or takes its value is not looked at.
 type ConfFiles struct {
 	Values   map[string]ConfValue // by name in lower case; of several lines the last one counts
+	Main     map[string]ConfValue // those of postgresql.conf alone, which ALTER SYSTEM may have replaced
 	Problems []ConfProblem        // for each of them PostgreSQL refuses the whole configuration
 }
 
@@ -53,6 +55,7 @@ const (
 func ReadConfFiles(pgdata string) ConfFiles {
 	r := confReader{pgdata: pgdata, found: ConfFiles{Values: map[string]ConfValue{}}}
 	r.read(confPlace{depth: 1}, filepath.Join(pgdata, "postgresql.conf"), false)
+	r.found.Main = maps.Clone(r.found.Values)
 	r.read(confPlace{}, filepath.Join(pgdata, autoConf), false)
 	return r.found
 }

@@ -56,6 +56,11 @@ func Owner(pgdata string) (uid, gid uint32, err error) {
 // PostgreSQL reads last and which would therefore win over managed.conf. What ALTER SYSTEM wrote
 // under other names stays.
 func RemoveRecoverySettings(pgdata string, names []string) (removed []string, err error) {
+	return rewriteAuto(pgdata, names, "")
+}
+
+// rewriteAuto takes settings out of postgresql.auto.conf; where it has had one of them, the lines in added take their place.
+func rewriteAuto(pgdata string, names []string, added string) (removed []string, err error) {
 	path := filepath.Join(pgdata, "postgresql.auto.conf")
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +86,7 @@ func RemoveRecoverySettings(pgdata string, names []string) (removed []string, er
 		return nil, err
 	}
 	owner := info.Sys().(*syscall.Stat_t)
-	return removed, replaceFile(path, []byte(kept.String()), info.Mode().Perm(), owner.Uid, owner.Gid)
+	return removed, replaceFile(path, []byte(kept.String()+added), info.Mode().Perm(), owner.Uid, owner.Gid)
 }
 
 // SystemOverrides are the settings in postgresql.auto.conf that pgtwin takes back: managed ones, and,

@@ -52,6 +52,13 @@ func commitSettings(value string) []setting {
 		"A commit is acknowledged when the standbys have it. A session may ask for less for itself, and remote_apply in your file stays."}}
 }
 
+func archiveSettings(restore string) []setting {
+	if restore == "" {
+		return nil
+	}
+	return []setting{{restoreCommand, restore, "Your command, in a form in which no status of it ends the server."}}
+}
+
 func raisedSettings(raised []Raised) []setting {
 	var all []setting
 	for _, r := range raised {

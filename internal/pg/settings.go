@@ -42,7 +42,9 @@ type Settings struct {
 	// SynchronousCommit is managed where commits wait for standbys: on or remote_apply. "" leaves it to
 	// the administrator.
 	SynchronousCommit string
-	Raised            []Raised // settings that must not be less, whatever starts the server; see RaiseNeeded
+	// Restore is the administrator's restore_command as Guarded has it, "" for none.
+	Restore string
+	Raised  []Raised // settings that must not be less, whatever starts the server; see RaiseNeeded
 
 	WALKeepSize        int           // MB, 0: 256
 	MaxSlotWALKeepSize int           // MB, 0: no limit
@@ -73,7 +75,7 @@ func ManagedNames() []string {
 
 func managed(s Settings) []setting {
 	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), recoverySettings(s.Major), diskSettings(),
-		commitSettings(s.SynchronousCommit), raisedSettings(s.Raised), logSettings(s.Name))
+		commitSettings(s.SynchronousCommit), archiveSettings(s.Restore), raisedSettings(s.Raised), logSettings(s.Name))
 }
 
 func placeSettings(s Settings) []setting {

@@ -33,15 +33,16 @@ func ReadChildren(pgdata string) (Children, error) {
 // colon where that is set, then what the process is. A client's title goes on with its database, its
 // host ("[local]" or "address(port)") and what it does, so that no name of a role can look like the
 // end of one of the others.
-type titles struct{ startup, walwriter, client, walsender *regexp.Regexp }
+type titles struct{ startup, checkpointer, walwriter, client, walsender *regexp.Regexp }
 
 // processTitles are compiled at their first use, because Pacemaker's monitor starts this program without using them.
 var processTitles = sync.OnceValue(func() titles {
 	return titles{
-		startup:   regexp.MustCompile(`^postgres: (?:.*: )?startup(?: (?:recovering|waiting for) ([0-9A-F]{24}))?( waiting)?$`),
-		walwriter: regexp.MustCompile(`^postgres: (?:.*: )?walwriter$`),
-		client:    regexp.MustCompile(`^postgres: .+ .+ (?:\[local\]|[0-9a-zA-Z.:%-]+\([0-9]+\)) .+`),
-		walsender: regexp.MustCompile(`^postgres: (?:.*: )?walsender [^ ]+ `),
+		startup:      regexp.MustCompile(`^postgres: (?:.*: )?startup(?: (?:recovering|waiting for) ([0-9A-F]{24}))?( waiting)?$`),
+		checkpointer: regexp.MustCompile(`^postgres: (?:.*: )?checkpointer(?: performing .*)?$`),
+		walwriter:    regexp.MustCompile(`^postgres: (?:.*: )?walwriter$`),
+		client:       regexp.MustCompile(`^postgres: .+ .+ (?:\[local\]|[0-9a-zA-Z.:%-]+\([0-9]+\)) .+`),
+		walsender:    regexp.MustCompile(`^postgres: (?:.*: )?walsender [^ ]+ `),
 	}
 })
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgtwin/internal/ha"
+	"pgtwin/internal/instance"
 	"pgtwin/internal/pg"
 )
 
@@ -17,8 +18,11 @@ type overrides struct {
 	names []string
 	tried time.Time
 
-	loaded time.Time // the configuration, when the administrator's files were last looked at
-	commit string    // the synchronous_commit that they lead to
+	unguarded string    // the restore_command that it has, where that can end the server
+	guarded   time.Time // the latest attempt at mending that
+
+	loaded time.Time       // the configuration, when the administrator's files were last looked at
+	heeded instance.Heeded // what they lead to
 }
 
 // reclaimEvery is how long an ALTER SYSTEM that cannot be taken back is left before it is tried again.
@@ -33,6 +37,7 @@ func (s *Supervisor) reclaim(ctx context.Context) {
 		return
 	}
 	names := s.overridden()
+	s.guard(ctx)
 	if len(names) == 0 || time.Since(s.overrides.tried) < reclaimEvery {
 		return
 	}
@@ -57,26 +62,48 @@ func (s *Supervisor) takeBack(ctx context.Context, names []string) error {
 	return s.reread()
 }
 
-// heedCommit brings synchronous_commit up to date with the administrator's files once PostgreSQL has read
-// them again: where they ask for remote_apply commits wait for that.
-func (s *Supervisor) heedCommit(ctx context.Context) {
+// heedFiles brings the settings that follow the administrator's files up to date once PostgreSQL has read those again:
+// synchronous_commit where they ask for remote_apply, and restore_command.
+func (s *Supervisor) heedFiles(ctx context.Context) {
 	loaded := s.seen.look.ConfLoaded
 	known := s.seen.role == ha.Primary || s.seen.role == ha.Standby && s.follows != ""
-	if s.conn == nil || !known || ha.Mode(s.Instance.RepMode) == ha.Async || loaded.Equal(s.overrides.loaded) {
+	if s.conn == nil || !known || loaded.Equal(s.overrides.loaded) {
 		return
 	}
 	s.overrides.loaded = loaded
-	commit := pg.CommitWait(pg.ReadConfFiles(s.Instance.PGData))
-	if commit == s.overrides.commit {
+	heeded := instance.HeededOf(s.Instance, pg.ReadConfFiles(s.Instance.PGData))
+	if heeded == s.overrides.heeded {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if err := s.configure(ctx, s.follows, s.required(), s.spared()); err != nil {
-		s.Log.Warn("synchronous_commit may not be as the files want it", "error", err)
+		s.Log.Warn("synchronous_commit and restore_command may not be as the files want them", "error", err)
 		return
 	}
-	s.overrides.commit = commit
+	s.overrides.heeded = heeded
+}
+
+// guard keeps a restore_command that ALTER SYSTEM has set from ending the server.
+func (s *Supervisor) guard(ctx context.Context) {
+	command := s.overrides.unguarded
+	if command == "" || time.Since(s.overrides.guarded) < reclaimEvery {
+		return
+	}
+	s.overrides.guarded = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	var err error
+	if s.conn != nil {
+		err = s.conn.Guard(ctx, s.Instance.PGData, command)
+	} else if err = pg.GuardAuto(s.Instance.PGData, command); err == nil {
+		err = s.reread()
+	}
+	if err != nil {
+		s.Log.Warn("restore_command can end a standby that loses its primary", "error", err)
+		return
+	}
+	s.Log.Info("restore_command of ALTER SYSTEM is guarded: a status above 125, as of a program that is not there, would end the server")
 }
 
 // overridden are the names, read anew when the file is another.
@@ -89,7 +116,8 @@ func (s *Supervisor) overridden() []string {
 	if was != nil && s.overrides.wait == wait && os.SameFile(was, now) && was.ModTime().Equal(now.ModTime()) && was.Size() == now.Size() {
 		return s.overrides.names
 	}
-	s.overrides.tried = time.Time{}
+	s.overrides.tried, s.overrides.guarded = time.Time{}, time.Time{}
+	s.overrides.unguarded = pg.Unguarded(pg.ReadConfFiles(s.Instance.PGData), s.Instance.PGData)
 	names, err := pg.SystemOverrides(s.Instance.PGData, wait)
 	if err != nil {
 		s.Log.Warn("cannot tell whether ALTER SYSTEM has set what pgtwin decides", "error", err)

@@ -246,7 +246,7 @@ func (s *Supervisor) tick(ctx context.Context) {
 	s.reclaim(ctx)
 	if !s.seen.blind { // the look is of another time, and there may be no session
 		s.takeIn(ctx)
-		s.heedCommit(ctx)
+		s.heedFiles(ctx)
 	}
 	s.keepSecret(ctx)
 	s.readCluster(ctx)
