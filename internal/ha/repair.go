@@ -98,6 +98,19 @@ func Complaint(f Facts) string {
 	return why
 }
 
+// NeedsArchive says whether a start of these data may need WAL that neither they nor the primary have, so that it waits for the
+// administrator's archive, however long that takes.
+func NeedsArchive(a Arrival) bool {
+	switch complete := a.Epoch.Node == a.Self || a.InSync == a.Epoch.Number; {
+	case a.Epoch.Number == 0: // perhaps a backup that is being restored
+		return true
+	case a.Primary != nil:
+		return a.Primary.Oldest == 0 || a.Redo != 0 && a.Redo < a.Primary.Oldest
+	default:
+		return !complete
+	}
+}
+
 // lacking says which WAL these data need that the primary has no more, "" where
 // nothing is known to be missing.
 func lacking(a Arrival) string {

@@ -68,3 +68,26 @@ func TestRepair(t *testing.T) {
 		})
 	}
 }
+
+func TestWhenAStartMayWaitForTheArchive(t *testing.T) {
+	epoch := Epoch{Number: 3, Node: "h1"}
+	upstream := func(oldest LSN) *Upstream { return &Upstream{Oldest: oldest} }
+	for _, c := range []struct {
+		name string
+		a    Arrival
+		want bool
+	}{
+		{"no promotion is recorded: perhaps a backup that is restored", Arrival{Self: "h1", Redo: 50}, true},
+		{"the last primary", Arrival{Self: "h1", Epoch: epoch, Redo: 50}, false},
+		{"a complete standby, and no primary answers", Arrival{Self: "h2", Epoch: epoch, InSync: 3, Redo: 50}, false},
+		{"a standby that is behind, and no primary answers", Arrival{Self: "h2", Epoch: epoch, InSync: 2, Redo: 50}, true},
+		{"the primary has the WAL", Arrival{Self: "h2", Epoch: epoch, InSync: 2, Redo: 50, Primary: upstream(40)}, false},
+		{"it has it no more", Arrival{Self: "h2", Epoch: epoch, InSync: 2, Redo: 50, Primary: upstream(60)}, true},
+		{"it does not say what it has", Arrival{Self: "h2", Epoch: epoch, InSync: 2, Redo: 50, Primary: upstream(0)}, true},
+		{"a new copy, with its WAL", Arrival{Self: "h2", Epoch: epoch, Primary: upstream(60)}, false},
+	} {
+		if got := NeedsArchive(c.a); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

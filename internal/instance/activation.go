@@ -56,6 +56,7 @@ type Activation struct {
 	fellBack   bool             // PostgreSQL did not start with the administrator's files as they are
 	tried      []pg.Kind        // copies that stood in for files before that
 	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
+	archived   bool             // the start may need WAL of an archive (ha.NeedsArchive)
 	lowers     bool             // launch may start with hot_standby=off, for a supervisor that promotes such a server
 	nodes      []string         // of the cluster, as last read
 }

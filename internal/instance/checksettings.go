@@ -33,9 +33,10 @@ func checkSettings(ctx context.Context, i config.Instance, log *slog.Logger) err
 	if wrong := d.files.Refused(i.PGData); wrong != "" && !pg.HasAccepted(config.ConfDir(i.Name), pg.Conf) {
 		return &Failure{ocf.ErrArgs, fmt.Errorf("PostgreSQL would not start with its configuration: %s: correct the file", wrong)}
 	}
-	if err := errors.Join(checkRestore(i, d.files), checkPreload(i, d.files), checkLevel(i, d.control, log)); err != nil {
+	if err := errors.Join(checkPreload(i, d.files), checkLevel(i, d.control, log)); err != nil {
 		return err
 	}
+	warnOfRestore(i, d.files, log)
 	for _, r := range pg.Raise(d.files, d.control, d.needs) {
 		log.Warn(r.String())
 	}
@@ -106,18 +107,16 @@ func overruled(i config.Instance, files pg.ConfFiles) []string {
 	return all
 }
 
-// checkRestore refuses a restore_command whose program this host does not have: PostgreSQL gives up where it
-// ends with status 126 or above (RestoreArchivedFile in xlogarchive.c). In a container it is another's.
-func checkRestore(i config.Instance, files pg.ConfFiles) error {
+// warnOfRestore names a restore_command whose program this host does not have. In a container it is another's.
+func warnOfRestore(i config.Instance, files pg.ConfFiles, log *slog.Logger) {
 	value := files.Values["restore_command"]
-	program, _, _ := strings.Cut(strings.TrimSpace(value.Text), " ")
+	program, _, _ := strings.Cut(strings.TrimSpace(pg.Unwrapped(value.Text)), " ")
 	if i.ContainerMode || !strings.HasPrefix(program, "/") || strings.ContainsAny(program, "%'\"$`\\;|&()<>") {
-		return nil // not set, or the shell's to find
+		return // not set, or the shell's to find
 	}
 	if _, err := exec.LookPath(program); err != nil {
-		return &Failure{ocf.ErrInstalled, fmt.Errorf("restore_command (%s, line %d) names a program that this host does not have, and PostgreSQL would not start: install it, or remove the line", value.File, value.Line)}
+		log.Warn(fmt.Sprintf("restore_command (%s, line %d) names a program that this host does not have, so no WAL can be fetched from the archive: install it, or remove the line", value.File, value.Line))
 	}
-	return nil
 }
 
 // checkPreload refuses libraries that the host's PostgreSQL is to load at a start and does not have. Where its

@@ -45,6 +45,7 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 		return err
 	}
 	a.recallCollations()
+	a.archived = ha.NeedsArchive(arrival)
 	started, err := a.launch(ctx, arrival)
 	if err != nil && a.fallBack(err) {
 		return a.giveBack(a.start(ctx, arrival))
@@ -194,6 +195,7 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 // awaitReady waits as long as PostgreSQL needs, crash recovery included; the
 // agent does not wait for it.
 func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) error {
+	var commands postmaster.Commands
 	server, err := postmaster.Open(started.PID)
 	if err != nil {
 		return fmt.Errorf("%w: see journalctl -u %s: %w", errEnded, units.Database(a.Instance.Name), err)
@@ -207,6 +209,9 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 		if !server.Alive() {
 			return fmt.Errorf("%w: see journalctl -u %s", errEnded, units.Database(a.Instance.Name))
 		}
+		if tick%20 == 0 {
+			a.endCommands(&commands)
+		}
 		if tick == 100 || tick%500 == 0 {
 			if err := a.reportRecovery(time.Since(began)); err != nil {
 				return err
@@ -217,6 +222,21 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 			return fmt.Errorf("stopped while PostgreSQL was starting: %w", context.Cause(ctx))
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// endCommands ends a restore_command that hangs, as where the archive is gone, in a start that does without it: PostgreSQL asks
+// the archive first even for WAL that is here.
+func (a *Activation) endCommands(commands *postmaster.Commands) {
+	if a.archived {
+		return
+	}
+	hung, err := commands.EndHung(a.Instance.PGData, pg.Guard)
+	if err != nil {
+		a.Log.Debug("cannot look for commands that hold up the start", "error", err)
+	}
+	for _, p := range hung {
+		a.Log.Warn(fmt.Sprintf("ended %s (process %d), which held up the start: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
 	}
 }
 

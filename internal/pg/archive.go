@@ -20,11 +20,25 @@ func Guarded(command string) string {
 	if strings.TrimSpace(command) == "" {
 		return ""
 	}
-	const begin, end = "(eval '", "') || exit 1"
-	if strings.HasPrefix(command, begin) && strings.HasSuffix(command, end) {
+	if Unwrapped(command) != command {
 		return command
 	}
-	return begin + strings.ReplaceAll(command, "'", `'\''`) + end
+	return Guard + strings.ReplaceAll(command, "'", `'\''`) + guardEnd
+}
+
+// Guard is how a guarded restore_command begins.
+const Guard = "(eval '"
+
+const guardEnd = "') || exit 1"
+
+// Unwrapped is the administrator's command in a guarded one, or the command itself.
+func Unwrapped(command string) string {
+	inner, begins := strings.CutPrefix(command, Guard)
+	inner, ends := strings.CutSuffix(inner, guardEnd)
+	if !begins || !ends {
+		return command
+	}
+	return strings.ReplaceAll(inner, `'\''`, "'")
 }
 
 // Unguarded is the restore_command that ALTER SYSTEM has set, where it is not guarded; "" where there is nothing to do.

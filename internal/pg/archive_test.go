@@ -140,8 +140,8 @@ func TestAGuardedRestoreCommandEndsNoServer(t *testing.T) {
 		if fetched := err == nil && status == 0; fetched != c.fetched || status < 0 || status > 125 {
 			t.Errorf("%s: fetched %v, status %d: %s", c.command, fetched, status, out)
 		}
-		if Guarded(Guarded(c.command)) != Guarded(c.command) {
-			t.Errorf("%s is guarded twice", c.command)
+		if Guarded(Guarded(c.command)) != Guarded(c.command) || Unwrapped(Guarded(c.command)) != c.command {
+			t.Errorf("%s is guarded twice, or not unwrapped", c.command)
 		}
 	}
 	if got := Guarded(" \t"); got != "" {

@@ -8,6 +8,7 @@ import (
 
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/ha"
+	"pgtwin/internal/pg"
 	"pgtwin/internal/postmaster"
 )
 
@@ -39,7 +40,7 @@ func awaitGuarded(t *testing.T, s *Supervisor) {
 	t.Helper()
 	for end := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		s.tick(t.Context())
-		running, err := postmaster.Commands(s.Instance.PGData)
+		running, err := postmaster.RunningCommands(s.Instance.PGData, pg.Guard)
 		must(t, err)
 		shown := sqlAs(t, s, "SHOW restore_command")
 		if strings.HasPrefix(shown, "(eval ") && (len(running) > 0 || !strings.Contains(shown, "sleep")) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -24,9 +23,6 @@ const (
 	// standstill is how long a promotion without a session may show no progress before the clients of this
 	// standby are ended, where the startup process does not say that it waits (update_process_title=off).
 	standstill = 2 * time.Second
-	// commandPatience is how long a promotion waits for commands of the administrator's: an archive may have WAL that did not
-	// come otherwise.
-	commandPatience = 5 * time.Second
 )
 
 // feed tells systemd that the loop stands still, but does not hang.
@@ -155,29 +151,18 @@ type obstruction struct {
 	at     string    // WAL segment that was replayed at the latest look
 	since  time.Time // since when neither has changed
 
-	commands []postmaster.Process // that ran at the latest look
+	commands postmaster.Commands
 }
 
-// endCommands ends commands of the administrator's that hang, as where the archive is gone together with the primary:
-// PostgreSQL waits for them without a limit.
+// endCommands ends commands of the administrator's that hang.
 func (s *Supervisor) endCommands(way *obstruction) {
-	if time.Since(way.began) < commandPatience {
-		return
-	}
-	commands, err := postmaster.Commands(s.Instance.PGData)
+	hung, err := way.commands.EndHung(s.Instance.PGData, pg.Guard)
 	if err != nil {
 		s.Log.Debug("cannot look for commands that hold up the promotion", "error", err)
-		return
 	}
-	for _, p := range commands {
-		if !slices.ContainsFunc(way.commands, func(q postmaster.Process) bool { return q.PID == p.PID && q.StartTime == p.StartTime }) {
-			continue // it has just begun
-		}
-		if err := p.Signal(unix.SIGKILL); err == nil {
-			s.Log.Warn(fmt.Sprintf("ended %s (process %d), which PostgreSQL waited for in the promotion: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
-		}
+	for _, p := range hung {
+		s.Log.Warn(fmt.Sprintf("ended %s (process %d), which held up the promotion: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
 	}
-	way.commands = commands
 }
 
 // clear ends the sessions that the startup process waits for, and names them.
