@@ -39,7 +39,7 @@ func settingsAdvice(raised []pg.Raised, pending []string) []string {
 	// With hot_standby=off this server was started once, by pgtwin.
 	waiting = slices.DeleteFunc(waiting, func(name string) bool { return name == "hot_standby" })
 	if len(waiting) > 0 {
-		all = append(all, "changed, and in force only after a restart of PostgreSQL: "+strings.Join(waiting, ", "))
+		all = append(all, "changed, and in force only after a restart by Pacemaker (crm resource restart; a restart by pg_ctl counts as a failure): "+strings.Join(waiting, ", "))
 	}
 	return all
 }

@@ -62,6 +62,7 @@ func (s *Supervisor) observe(ctx context.Context) {
 		stalls := seen.role == ha.Primary && seen.look.Unwritten > 0 && seen.look.Flushed == before.look.Flushed
 		s.stalled = firstTime(s.stalled, seen.at, stalls)
 		s.stream.note(seen)
+		s.noteApplied(seen)
 	}
 	seen.replays = seen.look.Replayed > before.look.Replayed
 	if seen.look.Synchronous != before.look.Synchronous {

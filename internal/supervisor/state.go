@@ -143,6 +143,7 @@ func (s *Supervisor) warnings(st control.State) []string {
 			sender := s.sender(node)
 			add(sender == nil || sender.State != "streaming", "commits wait for %s, which is not connected", node)
 		}
+		all = append(all, s.unapplied()...)
 	}
 	add(s.seen.look.ReplayPaused && st.Role == ha.Standby && s.seen.hold.why == "",
 		"replay is paused: pg_wal_replay_resume() lets it go on, and so does a promotion")

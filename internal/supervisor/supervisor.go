@@ -108,6 +108,7 @@ type Supervisor struct {
 	housing    bool     // a round of housekeeping is under way
 	advice     []string // what the last one found out for the administrator
 	overrides  overrides
+	replays    map[string]applied // of the standbys, by application name
 	heed       heeding
 	localRule  string             // the rule of pg_hba.conf that was told to have no effect
 	moved      bool               // peers have other addresses than the access rules
