@@ -96,6 +96,21 @@ func TestAnErrorInAFileIsNamed(t *testing.T) {
 	}
 }
 
+// PostgreSQL quotes what stands in pg_hba.conf, and that may be a password (parse_hba_auth_opt in hba.c).
+func TestAReasonQuotesNoPassword(t *testing.T) {
+	for text, want := range map[string]string{
+		"authentication option not in name=value format: topsecret": "authentication option not in name=value format",
+		`could not parse RADIUS secrets list "topsecret, other"`:    `could not parse RADIUS secrets list "..."`,
+		`invalid ldapbindpasswd "topsecret" in file`:                `invalid ldapbindpasswd "..." in file`,
+		`invalid CIDR mask in address "10.0.0.0/33"`:                `invalid CIDR mask in address "10.0.0.0/33"`,
+		"end-of-line before\nauthentication method":                 "end-of-line before authentication method",
+	} {
+		if got := accessReason(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestASettingThatWaitsForARestartIsNoError(t *testing.T) {
 	s := newServer(t, "a", template)
 	c := s.start()

@@ -164,20 +164,22 @@ func passFields(line string) (fields [5]string, more, ok bool) {
 	if strings.HasPrefix(line, "#") {
 		return fields, false, false
 	}
-	field := 0
+	field, value := 0, make([]byte, 0, len(line))
 	for i := 0; i < len(line); i++ {
 		switch {
 		case line[i] == '\\' && i+1 < len(line):
 			i++
-			fields[field] += line[i : i+1]
-		case line[i] == ':' && field == 4:
-			return fields, true, fields[3] != ""
+			value = append(value, line[i])
 		case line[i] == ':':
-			field++
+			if fields[field] = string(value); field == 4 {
+				return fields, true, fields[3] != ""
+			}
+			field, value = field+1, value[:0]
 		default:
-			fields[field] += line[i : i+1]
+			value = append(value, line[i])
 		}
 	}
+	fields[field] = string(value)
 	return fields, false, field == 4 && fields[3] != "" && fields[4] != ""
 }
 

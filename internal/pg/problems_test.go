@@ -176,6 +176,12 @@ func TestProblemsOfARoleAreNamed(t *testing.T) {
 			}
 		})
 	}
+	c.must(t, "ALTER DATABASE postgres CONNECTION LIMIT 5")
+	limited, err := c.RoleProblems(t.Context(), Credential{User: replicator, Password: secret, Managed: true}, "/etc/pass", 2)
+	if err != nil || len(limited) != 1 || !strings.Contains(limited[0], "CONNECTION LIMIT 5") || !strings.Contains(limited[0], "ALTER DATABASE") {
+		t.Errorf("problems %q, %v", limited, err)
+	}
+	c.must(t, "ALTER DATABASE postgres CONNECTION LIMIT -1")
 	c.must(t, `CREATE ROLE soon LOGIN REPLICATION SUPERUSER PASSWORD 'x'`)
 	c.must(t, `DO $$BEGIN EXECUTE format('ALTER ROLE soon VALID UNTIL %L', now() + interval '6 days'); END$$`)
 	problems, err := c.RoleProblems(t.Context(), Credential{User: "soon", Password: "x"}, "/etc/pass", 1)

@@ -112,8 +112,8 @@ func TestNoSessionIsEndedThatHoldsUpNothing(t *testing.T) {
 func TestTheSignalPromotes(t *testing.T) {
 	a := newServer(t, "a", template)
 	must(t, SetStandbySignal(a.data))
+	c := a.start()                                                                           // which takes away a request of before
 	must(t, os.Symlink(filepath.Join(a.dir, "elsewhere"), filepath.Join(a.data, "promote"))) // of the database's user
-	c := a.start()
 	must(t, RequestPromotion(a.data))
 	if _, err := os.Lstat(filepath.Join(a.dir, "elsewhere")); err == nil {
 		t.Error("a link was followed")

@@ -22,6 +22,8 @@ func TestSettingsAreRaisedToWhatTheWALAndTheClusterNeed(t *testing.T) {
 	required := Control{Required: HotStandby{MaxConnections: 300, MaxWorkerProcesses: 8, MaxWALSenders: 10, MaxLocksPerTransaction: 64}}
 	broken := files("max_connections", "500")
 	broken.Problems = []ConfProblem{{"/data/postgresql.conf", 3, "syntax error"}}
+	lessBroken := files("max_connections", "100")
+	lessBroken.Problems = broken.Problems
 	for _, c := range []struct {
 		name  string
 		files ConfFiles
@@ -39,6 +41,10 @@ func TestSettingsAreRaisedToWhatTheWALAndTheClusterNeed(t *testing.T) {
 		{"logical stays", files("max_connections", "300", "wal_level", "logical"), Needs{Peers: 1}, ""},
 		{"files with an error: the last good ones may say less", broken, Needs{Peers: 1},
 			"max_connections=300 max_locks_per_transaction=64 max_wal_senders=10 max_worker_processes=8"},
+		{"files with an error say less, which is no wish", lessBroken, Needs{Peers: 1},
+			"max_connections=300 max_locks_per_transaction=64 max_wal_senders=10 max_worker_processes=8"},
+		{"fewer than the WAL wants, and the cluster needs more than that", files("max_connections", "300", "max_wal_senders", "0"), Needs{Peers: 4},
+			"max_wal_senders=14"},
 	} {
 		var got []string
 		for _, r := range Raise(c.files, required, c.needs) {
@@ -56,15 +62,14 @@ func TestSettingsAreRaisedToWhatTheWALAndTheClusterNeed(t *testing.T) {
 	if !strings.Contains(said, `max_connections: /data/postgresql.conf, line 1, says "200", 300 is in force`) {
 		t.Error(said)
 	}
-	for _, r := range RaiseNeeded(files("max_wal_senders", "0", "max_connections", "20"), Needs{Peers: 2}) {
-		if r.Name != "max_wal_senders" || r.Value != "8" {
-			t.Errorf("%+v", r)
-		}
+	needed := RaiseNeeded(files("max_wal_senders", "0", "max_connections", "20"), Needs{Peers: 2})
+	if len(needed) != 1 || needed[0].Name != "max_wal_senders" || needed[0].Value != "8" {
+		t.Errorf("%+v", needed)
 	}
 }
 
 func TestCountsAreReadAsPostgreSQLReadsThem(t *testing.T) {
-	for text, want := range map[string]int{"200": 200, " 0x10 ": 16, "010": 8, "99.6": 100, "1e2": 100} {
+	for text, want := range map[string]int{"200": 200, " 0x10 ": 16, "010": 8, "99.6": 100, "1e2": 100, "2.5": 2, "3.5": 4} {
 		if got, ok := parseCount(text); !ok || got != want {
 			t.Errorf("%q: %d, %v", text, got, ok)
 		}
@@ -236,5 +241,8 @@ func TestRecoverySignalGoes(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "recovery.signal"), nil, 0o600))
 	if removed, err := RemoveRecoverySignal(dir); !removed || err != nil {
 		t.Error(removed, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "recovery.signal")); err == nil {
+		t.Error("it is still there")
 	}
 }
