@@ -57,6 +57,7 @@ type Upstream struct {
 	History      History
 	Position     LSN
 	Checkpointed bool   // its control file is on its timeline already; false also where that is not known
+	Refused      string // why it lets nobody ask that in a database, "": it does
 	Oldest       LSN    // the beginning of the WAL it still has, 0: not known
 	Slots        []Slot // nil where they are not known
 }
@@ -201,6 +202,9 @@ func foreign(a Arrival) Plan {
 func rewind(p Upstream, format string, a ...any) Plan {
 	// Before its first checkpoint a new primary's control file still names the
 	// old timeline, and pg_rewind would find nothing to do (pg_rewind(1), Notes).
+	if p.Refused != "" {
+		return plan(Wait, "a rewind needs a session in a database of the primary, which refuses it: %s", p.Refused)
+	}
 	if !p.Checkpointed {
 		return plan(Wait, "the new primary's first checkpoint")
 	}

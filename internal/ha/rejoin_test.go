@@ -69,6 +69,7 @@ func TestRejoin(t *testing.T) {
 		{"the loss is accepted, but the primary answers", arrival(forced), Rewind},
 		{"the loss is accepted of data that are half done", arrival(silent, forced, func(a *Arrival) { a.Unsound = true }), Wait},
 		{"crashed primary: rewind", arrival(), Rewind},
+		{"crashed primary, and nobody can ask for the checkpoint: wait", arrival(func(a *Arrival) { a.Primary.Refused = "too many clients" }), Wait},
 		{"crashed primary, no checkpoint on the new timeline yet: wait", arrival(func(a *Arrival) { a.Primary.Checkpointed = false }), Wait},
 		{"primary shut down before the switch: follow", arrival(ended(Clean, 2, 0x4FFFF88)), Start},
 		{"primary shut down after the switch: rewind", arrival(ended(Clean, 2, 0x5000000)), Rewind},

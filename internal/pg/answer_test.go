@@ -63,7 +63,7 @@ func TestARoleIsKnownWithoutADatabase(t *testing.T) {
 
 	// CONNECT revoked.
 	admin.must(t, "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
-	if u, err := AskPrimary(t.Context(), remote); err != nil || !u.Checkpointed || len(u.Slots) != 1 || u.Position == 0 {
+	if u, err := AskPrimary(t.Context(), remote); err != nil || !u.Checkpointed || len(u.Slots) != 1 || u.Position == 0 || u.Refused != "" {
 		t.Errorf("CONNECT revoked: %+v, %v", u, err)
 	}
 	// Dropped, and replaced by one of no connections.
@@ -103,7 +103,7 @@ func TestARoleIsKnownWithoutADatabase(t *testing.T) {
 
 	// No database at all for the replication role, and none to be looked up.
 	admin.must(t, "REVOKE CONNECT ON DATABASE template1 FROM PUBLIC")
-	if u, err := AskPrimary(t.Context(), remote); err != nil || u.System != system || u.Position == 0 || u.Checkpointed || u.Slots != nil || u.Oldest != 0 {
+	if u, err := AskPrimary(t.Context(), remote); err != nil || u.System != system || u.Position == 0 || u.Checkpointed || u.Slots != nil || u.Oldest != 0 || u.Refused == "" {
 		t.Errorf("without a database: %+v, %v", u, err)
 	}
 	admin.must(t, "BEGIN")

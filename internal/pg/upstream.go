@@ -43,6 +43,9 @@ func askPrimary(ctx context.Context, t Target) (ha.Upstream, error) {
 	if identity.Standby {
 		return ha.Upstream{}, fmt.Errorf("%s: %w", t, errStandby)
 	}
+	if why != nil {
+		upstream.Refused = clip(why.Error(), reasonLimit)
+	}
 	upstream.System, upstream.Position = identity.System, identity.Position
 	upstream.Checkpointed = checkpoint == identity.Timeline
 	upstream.History, err = r.history(ctx, identity.Timeline)

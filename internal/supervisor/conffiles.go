@@ -335,7 +335,11 @@ func (s *Supervisor) awaitRequired(ctx context.Context, nodes []string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not promoted: commits would not wait for %s: %s", missing(s.required(), nodes), s.heed.why)
+			why := s.heed.why
+			if s.seen.err != nil {
+				why = fmt.Sprintf("nobody can tell, because PostgreSQL refuses pgtwin a session: %v", s.seen.err)
+			}
+			return fmt.Errorf("not promoted: commits would not wait for %s: %s", missing(s.required(), nodes), why)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
