@@ -251,7 +251,14 @@ func TestTheAccessRulesFollowThePeers(t *testing.T) {
 	}
 	s.Instance.Addresses = map[string]string{"h1": "127.0.0.1", "h2": "192.0.2.22"}
 	s.Instance.ReplicationAddresses = []string{"198.51.100.0/24"}
+	s.observe(t.Context())
+	before := s.seen.look.ConfLoaded
 	s.keepHouseNow(t)
+	for end := time.Now().Add(40 * time.Second); !s.seen.look.ConfLoaded.After(before); time.Sleep(20 * time.Millisecond) {
+		if s.observe(t.Context()); time.Now().After(end) {
+			t.Fatal("PostgreSQL has not read them")
+		}
+	}
 	if !has(t, hba, `192.0.2.22/32`) || !has(t, hba, "198.51.100.0/24") {
 		t.Error("the rules do not follow")
 	}

@@ -38,8 +38,8 @@ func (s *Supervisor) follow(ctx context.Context, moved bool) error {
 	if !s.moved || s.conn == nil {
 		return nil
 	}
-	changed, err := s.writeAccess()
-	if err == nil && changed {
+	_, err := s.writeAccess()
+	if err == nil { // tryFile may have written them, too, and has them read by nobody
 		s.Log.Info("the access rules name the addresses that the peers have now")
 		err = s.conn.Reload(ctx)
 	}
