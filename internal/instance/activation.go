@@ -57,13 +57,12 @@ type Activation struct {
 	tried      []pg.Kind        // copies that stood in for files before that
 	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
 	archived   bool             // the start may need WAL of an archive (ha.NeedsArchive)
-	lowers     bool             // launch may start with hot_standby=off, for a supervisor that promotes such a server
 	nodes      []string         // of the cluster, as last read
 }
 
 // New prepares an activation of i; nothing is touched yet.
 func New(i config.Instance, c Cluster, log *slog.Logger) *Activation {
-	return &Activation{Instance: i, Cluster: c, Log: log, open: openRuntime, lowers: true}
+	return &Activation{Instance: i, Cluster: c, Log: log, open: openRuntime}
 }
 
 // Failure is an error with the OCF exit code that the agent's start is to

@@ -336,7 +336,7 @@ func TestDataWithoutTheirConfigurationAreRefused(t *testing.T) {
 
 func TestDebiansConfigurationIsFound(t *testing.T) {
 	root, data := t.TempDir(), t.TempDir()
-	for cluster, dir := range map[string]string{"main": data, "other": "/nonexistent"} {
+	for cluster, dir := range map[string]string{"main": data, "another": "/nonexistent"} {
 		conf := filepath.Join(root, "15", cluster)
 		must(t, os.MkdirAll(conf, 0o755))
 		must(t, os.WriteFile(filepath.Join(conf, "postgresql.conf"), []byte("data_directory = '"+dir+"'		# use data in another directory\n"), 0o644))

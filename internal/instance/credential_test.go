@@ -78,7 +78,7 @@ func TestAStartGoesOnWithTheLastPasswordWhereTheFileIsSpoiled(t *testing.T) {
 	must(t, os.MkdirAll(config.RunDir(i.Name), 0o755))
 	t.Cleanup(func() { os.RemoveAll(config.RunDir(i.Name)) })
 	must(t, pg.WritePassFile(config.PassFileCopy(i.Name), replicator, 0, 0))
-	if err := a.findCredential(); err != nil || a.credential.User != "replicator" || a.credential.Managed {
+	if err := a.findCredential(); err != nil || a.credential.User != "replicator" || a.credential.Managed || !a.secret.Settled() {
 		t.Errorf("with the copy: %+v, %v", a.credential, err)
 	}
 }

@@ -62,7 +62,7 @@ func demandsOf(i config.Instance, members int) (d demands, err error) {
 // took over, or Pacemaker or the administrator has chosen it. A host that only holds every commit is not:
 // it may be needed as a standby, and then answers questions.
 func (a *Activation) mayLower(arrival ha.Arrival) bool {
-	if !a.lowers || arrival.Epoch.Number == 0 || arrival.Epoch.Node != a.Instance.Node && !arrival.Granted && !arrival.Forced {
+	if arrival.Epoch.Number == 0 || arrival.Epoch.Node != a.Instance.Node && !arrival.Granted && !arrival.Forced {
 		return false
 	}
 	var tried ha.Epoch

@@ -62,7 +62,7 @@ func activate(t *testing.T, settings string) (*Activation, *servers, *bytes.Buff
 	a := New(config.Instance{Name: newName(t), Node: "h1", PGData: data, Port: 54329, User: "postgres", SocketDir: dir, RepMode: "sync"},
 		nil, slog.New(slog.NewTextHandler(log, nil)))
 	r := &servers{}
-	a.runtime, a.owner, a.credential, a.members, a.lowers = r, o, replicator, 2, true
+	a.runtime, a.owner, a.credential, a.members = r, o, replicator, 2
 	return a, r, log
 }
 
@@ -72,6 +72,9 @@ func TestALoweredSettingIsTakenIntoUseByTheHostThatIsPromoted(t *testing.T) {
 	own := ha.Arrival{Self: "h1", Epoch: ha.Epoch{Number: 3, Node: "h1"}, Ended: ha.Clean}
 	others := own
 	others.Epoch.Node = "h2"
+	granted, forced := others, others
+	granted.Epoch.Number, granted.Granted = 4, true
+	forced.Epoch.Number, forced.Forced = 5, true
 	for _, c := range []struct {
 		name    string
 		arrival ha.Arrival
@@ -80,7 +83,9 @@ func TestALoweredSettingIsTakenIntoUseByTheHostThatIsPromoted(t *testing.T) {
 		{"a standby that is complete stays one that answers", others, false},
 		{"the last primary starts without sessions", own, true},
 		{"once an epoch", own, false},
-		{"no promotion is recorded yet", ha.Arrival{Self: "h1"}, false},
+		{"Pacemaker promotes this host", granted, true},
+		{"the administrator accepts what is lost", forced, true},
+		{"no promotion is recorded yet", ha.Arrival{Self: "h1", Granted: true}, false},
 	} {
 		must(t, a.readyData())
 		must(t, a.configure(c.arrival))
