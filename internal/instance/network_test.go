@@ -61,6 +61,7 @@ func TestListenAddressesHaveToReach(t *testing.T) {
 	tests := []struct {
 		listen, vip, node string
 		alone, nonlocal   bool
+		rings             []string
 		says              string
 	}{
 		{listen: "", node: "h1", vip: "10.0.0.100"},
@@ -74,6 +75,9 @@ func TestListenAddressesHaveToReach(t *testing.T) {
 		{listen: "'localhost'", node: "h1", says: "reach this one at 10.0.0.1"},
 		{listen: "''", node: "h1", says: "reach this one at 10.0.0.1"},
 		{listen: "'10.0.0.9'", node: "h1", says: "reach this one at 10.0.0.1"},
+		{listen: "'10.5.0.1'", node: "unknown", rings: []string{"10.5.0.1"}}, // the network that Corosync uses
+		{listen: "'gone.example'", node: "h1"},                               // a name server that is down stops no start
+		{listen: "'10.3.0.1'", node: "unknown", rings: []string{"10.5.0.1"}, says: "reach this one at 10.5.0.1"},
 		{listen: "'localhost'", node: "h1", alone: true},
 		{listen: "'localhost'", node: "h1", alone: true, vip: "10.0.0.100", says: "clients come to 10.0.0.100"},
 		{listen: "'10.0.0.1'", node: "h1", vip: "10.0.0.100", says: "clients come to 10.0.0.100"},
@@ -92,7 +96,7 @@ func TestListenAddressesHaveToReach(t *testing.T) {
 			}
 			must(t, os.WriteFile(filepath.Join(dir, "postgresql.conf"), []byte(text), 0o600))
 			i := config.Instance{Node: test.node, PGData: dir, VIP: test.vip}
-			h := host{look: names(dns), nonlocal: func(netip.Addr) bool { return test.nonlocal }}
+			h := host{look: names(dns), rings: test.rings, nonlocal: func(netip.Addr) bool { return test.nonlocal }}
 			err := checkListen(t.Context(), i, !test.alone, h)
 			if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 				t.Errorf("error %v, want %q", err, test.says)
