@@ -105,7 +105,7 @@ func TestCrashRecoveryLeavesACleanDirectory(t *testing.T) {
 func TestArguments(t *testing.T) {
 	from := Target{Host: "10.0.0.2", Port: 5433, User: "repl", Database: "db", PassFile: "/run/my file", ApplicationName: "it's", ConnectTimeout: 1500 * time.Millisecond}
 	conn := `host=10.0.0.2 port=5433 user=repl passfile='/run/my file' application_name='it\'s' connect_timeout=2 sslmode=prefer keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=10000`
-	toPostgres := strings.Replace(conn, "passfile", "dbname=postgres passfile", 1)
+	toPostgres := strings.Replace(conn, "passfile", "dbname=postgres passfile", 1) + " options='-c role=none -c local_preload_libraries='"
 	for _, c := range []struct {
 		name      string
 		got, want []string

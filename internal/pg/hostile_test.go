@@ -3,6 +3,7 @@ package pg
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -74,6 +75,14 @@ var statements = []struct {
 		}
 		defer c.Close(ctx)
 		return c.Reclaim(ctx, s.data, []string{"primary_slot_name"})
+	}},
+	{"Conn.Guard", true, true, func(ctx context.Context, _ *hostile, s *server) error {
+		c, err := ConnectServer(ctx, s.local())
+		if err != nil {
+			return err
+		}
+		defer c.Close(ctx)
+		return errors.Join(c.Guard(ctx, s.data, "cp 'a' b"), c.Reclaim(ctx, s.data, []string{restoreCommand}))
 	}},
 	{"Conn.InRecovery", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
 		_, err := c.InRecovery(ctx)
