@@ -209,7 +209,7 @@ func (a *Activation) awaitReady(ctx context.Context, started runtime.Started) er
 		if !server.Alive() {
 			return fmt.Errorf("%w: see journalctl -u %s", errEnded, units.Database(a.Instance.Name))
 		}
-		if tick%20 == 0 {
+		if tick > 100 && tick%20 == 0 { // an ordinary start has no use for the look at all processes
 			a.endCommands(&commands)
 		}
 		if tick == 100 || tick%500 == 0 {

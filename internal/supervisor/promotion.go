@@ -23,6 +23,8 @@ const (
 	// standstill is how long a promotion without a session may show no progress before the clients of this
 	// standby are ended, where the startup process does not say that it waits (update_process_title=off).
 	standstill = 2 * time.Second
+	// hurry is how long a promotion looks for no commands that hang: an ordinary one is over before.
+	hurry = time.Second
 )
 
 // feed tells systemd that the loop stands still, but does not hang.
@@ -80,7 +82,9 @@ func (s *Supervisor) promoteServer(ctx context.Context) (err error) {
 		}
 		if time.Since(way.looked) > pg.ConflictPoll {
 			s.clear(ctx, &way)
-			s.endCommands(&way)
+			if time.Since(way.began) > hurry {
+				s.endCommands(&way)
+			}
 			way.looked = time.Now()
 		}
 		s.feedIfDue()
