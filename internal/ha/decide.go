@@ -256,8 +256,8 @@ func lowered(f Facts) []Action {
 	return nil
 }
 
-// PrimaryServes says whether the recorded primary has the score of one, which it gets once its promotion, recorded
-// beforehand, has taken effect. Until then it cannot be followed.
+// PrimaryServes says whether the recorded primary is online and has PrimaryScore. A promotion is recorded before it takes
+// effect, and the host sets that score afterwards: until then no standby can stream from it.
 func PrimaryServes(f Facts) bool {
 	return slices.ContainsFunc(f.Peers, func(p Membership) bool { return p.Node == f.Epoch.Node && p.Online && p.Score == PrimaryScore })
 }

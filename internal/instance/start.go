@@ -236,7 +236,7 @@ func (a *Activation) endCommands(commands *postmaster.Commands) {
 		a.Log.Debug("cannot look for commands that hold up the start", "error", err)
 	}
 	for _, p := range hung {
-		a.Log.Warn(fmt.Sprintf("ended %s (process %d), which held up the start: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
+		a.Log.Warn(fmt.Sprintf("ended %q (process %d), which held up the start: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
 	}
 }
 

@@ -94,7 +94,7 @@ func (w *walk) line(line, path string, depth int) {
 	}
 }
 
-// dir takes in the files of a directory.
+// dir reads the files that an include_dir takes in.
 func (w *walk) dir(dir, by string, depth int) {
 	names, err := w.files.List(dir)
 	if err != nil {

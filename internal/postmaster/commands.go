@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	// commandPatience is how long a server may wait for a command: an archive may have WAL that did not come otherwise.
+	// commandPatience is how long the first command may run. It is not ended at once, because the archive may have WAL that was
+	// not received.
 	commandPatience = 5 * time.Second
-	// hungPatience is how long it may wait for each further one: PostgreSQL asks for several files, one after the other.
+	// hungPatience is how long each further command may run after one has been ended: PostgreSQL asks the archive for several
+	// files, one after the other.
 	hungPatience = 200 * time.Millisecond
 )
 
@@ -88,7 +90,8 @@ func (p Process) runs(begin string) bool {
 	return err == nil && found && strings.HasPrefix(argument, begin)
 }
 
-// Program is the name of a process's program (comm in proc_pid_stat(5)). Its arguments may hold secrets.
+// Program is the name of a process's program (comm in proc_pid_stat(5)), which its user may have changed to any bytes. The
+// arguments are left out, because they may hold secrets.
 func (p Process) Program() string { return p.comm }
 
 func allProcesses() ([]Process, error) {

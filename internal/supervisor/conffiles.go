@@ -337,7 +337,7 @@ func (s *Supervisor) awaitRequired(ctx context.Context, nodes []string) error {
 		case <-ctx.Done():
 			why := s.heed.why
 			if s.seen.err != nil {
-				why = fmt.Sprintf("nobody can tell, because PostgreSQL refuses pgtwin a session: %v", s.seen.err)
+				why = fmt.Sprintf("that cannot be asked, because PostgreSQL refuses pgtwin a session: %v", s.seen.err)
 			}
 			return fmt.Errorf("not promoted: commits would not wait for %s: %s", missing(s.required(), nodes), why)
 		case <-time.After(20 * time.Millisecond):

@@ -78,7 +78,7 @@ func (s *Supervisor) heedFiles(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if err := s.configure(ctx, s.follows, s.required(), s.spared()); err != nil {
-		s.Log.Warn("synchronous_commit and restore_command may not be as the files want them", "error", err)
+		s.Log.Warn("cannot put synchronous_commit and restore_command of the files into force", "error", err)
 		return
 	}
 	s.overrides.heeded = heeded
@@ -100,10 +100,10 @@ func (s *Supervisor) guard(ctx context.Context) {
 		err = s.reread()
 	}
 	if err != nil {
-		s.Log.Warn("restore_command can end a standby that loses its primary", "error", err)
+		s.Log.Warn("cannot wrap restore_command: a status above 125 of it would end a standby that loses its primary", "error", err)
 		return
 	}
-	s.Log.Info("restore_command of ALTER SYSTEM is guarded: a status above 125, as of a program that is not there, would end the server")
+	s.Log.Info("wrapped the restore_command that ALTER SYSTEM has set: a status above 125, for example because its program is not there, would end the server")
 }
 
 // overridden are the names, read anew when the file is another.

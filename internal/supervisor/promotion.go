@@ -165,7 +165,7 @@ func (s *Supervisor) endCommands(way *obstruction) {
 		s.Log.Debug("cannot look for commands that hold up the promotion", "error", err)
 	}
 	for _, p := range hung {
-		s.Log.Warn(fmt.Sprintf("ended %s (process %d), which held up the promotion: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
+		s.Log.Warn(fmt.Sprintf("ended %q (process %d), which held up the promotion: restore_command or archive_cleanup_command hangs", p.Program(), p.PID))
 	}
 }
 
