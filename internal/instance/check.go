@@ -304,7 +304,7 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err := checkSettings(ctx, i, log); err != nil {
 		return err
 	}
-	if err := CheckListen(ctx, i, len(i.Nodes) != 1); err != nil {
+	if err := CheckListen(ctx, i, filesInForce(i), len(i.Nodes) != 1); err != nil {
 		return err
 	}
 	return checkSynchronous(i.PGData)

@@ -37,7 +37,7 @@ func checkSettings(ctx context.Context, i config.Instance, log *slog.Logger) err
 		return err
 	}
 	warnOfRestore(i, d.files, log)
-	for _, r := range pg.Raise(d.files, d.control, d.needs) {
+	for _, r := range d.raised(i) {
 		log.Warn(r.String())
 	}
 	for _, sentence := range overruled(i, d.files) {

@@ -54,6 +54,16 @@ func ReadStandIns(name string) (StandIns, error) {
 	return standIns, nil
 }
 
+// filesInForce are the configuration files with which PostgreSQL of instance i runs, or would start.
+func filesInForce(i config.Instance) pg.ConfFiles {
+	standIns, err := ReadStandIns(i.Name)
+	dir := config.ConfDir(i.Name)
+	if _, on := standIns[pg.Conf]; err == nil && on && pg.HasAccepted(dir, pg.Conf) {
+		return pg.ReadConfCopies(dir, i.PGData, pg.Conf)
+	}
+	return pg.ReadConfFiles(i.PGData)
+}
+
 // WriteStandIns keeps which copies stand in, across starts.
 func WriteStandIns(name string, s StandIns) error {
 	if len(s) == 0 {

@@ -99,11 +99,14 @@ func TestAStartWithABrokenFileUsesTheLastGoodCopy(t *testing.T) {
 		{"a rule that PostgreSQL cannot read", "pg_hba.conf", "host all all 10.0.0.0/8 scarm-sha-256\n", pg.HBA, 2, "did not start with it"},
 		{"a map that PostgreSQL cannot read, with which it would let nobody in", "pg_ident.conf", "pgtwin root\n", pg.Ident, 1, "has not read it yet"},
 		{"a setting of ALTER SYSTEM", "postgresql.auto.conf", "max_conections = 200\n", "", 2, ""},
+		{"an address at which no client comes", "postgresql.conf", "listen_addresses = '127.0.0.1'\n", pg.Conf, 1, "clients come to 192.0.2.100 (vip)"},
+		{"one of ALTER SYSTEM", "postgresql.auto.conf", "listen_addresses = '127.0.0.1'\n", "", 1, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			a, h := startable(t)
 			a.write(t, "postgresql.conf", "work_mem = 11MB\n")
+			a.Instance.VIP = "192.0.2.100"
 			a.accepted(t, h)
 			a.write(t, test.file, test.text)
 			must(t, a.start(t.Context(), ha.Arrival{}))
@@ -118,7 +121,26 @@ func TestAStartWithABrokenFileUsesTheLastGoodCopy(t *testing.T) {
 			if out := a.ask(t, "SHOW work_mem"); out != "11MB" {
 				t.Errorf("work_mem is %s: the administrator's settings are not in use", out)
 			}
+			if out := a.ask(t, "SHOW listen_addresses"); out != "*" {
+				t.Errorf("PostgreSQL listens on %s", out)
+			}
 		})
+	}
+}
+
+// The copy is from before the primary took more connections, and a standby must not have fewer.
+func TestACopyThatStandsInHasWhatTheWALRequires(t *testing.T) {
+	a, h := startable(t)
+	a.accepted(t, h)
+	must(t, os.WriteFile(pg.AcceptedFile(config.ConfDir(a.Instance.Name), pg.Conf), []byte("max_connections = 20\n"), 0o644))
+	a.write(t, "postgresql.conf", "max_connections = 200\nshared_preload_libraries = 'no_such_library'\n")
+	must(t, a.start(t.Context(), ha.Arrival{Self: "h1", Epoch: ha.Epoch{Number: 3, Node: "h1"}}))
+	if out := a.ask(t, "SHOW max_connections"); out != "100" || a.progress.Lowering || a.progress.HotStandbyOff {
+		t.Errorf("max_connections is %s: %+v", out, a.progress)
+	}
+	raised, err := Raised(a.Instance, 2)
+	if err != nil || len(raised) > 0 {
+		t.Errorf("raised %v: of a copy that stands in the file's own sentence tells: %v", raised, err)
 	}
 }
 

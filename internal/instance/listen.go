@@ -25,8 +25,8 @@ type listening struct {
 	where string // file and line, "" where no file has it: then PostgreSQL listens everywhere
 }
 
-func readListening(pgdata string) listening {
-	value, set := pg.ReadConfFiles(pgdata).Values["listen_addresses"]
+func readListening(files pg.ConfFiles) listening {
+	value, set := files.Values["listen_addresses"]
 	if !set {
 		return listening{text: "*"}
 	}
@@ -50,20 +50,68 @@ type host struct {
 	nonlocal func(ip netip.Addr) bool // a server can listen on an address that is not here
 }
 
-// CheckListen complains about a listen_addresses of the administrator's with which a peer or the clients
-// could not reach this host's server. A host without peers needs the virtual address alone.
-func CheckListen(ctx context.Context, i config.Instance, peers bool) error {
+// CheckListen complains about a listen_addresses in files with which a peer or the clients could not reach
+// this host's server. A host without peers needs the virtual address alone.
+func CheckListen(ctx context.Context, i config.Instance, files pg.ConfFiles, peers bool) error {
 	rings, err := cluster.RingAddresses(cluster.CorosyncConf)
 	if err != nil {
 		rings = nil // without Corosync's file the names are all there is
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolve)
 	defer cancel()
-	return checkListen(ctx, i, peers, host{net.DefaultResolver.LookupNetIP, rings[i.Node], bindsNonlocal})
+	return readListening(files).check(ctx, i, peers, host{net.DefaultResolver.LookupNetIP, rings[i.Node], bindsNonlocal})
 }
 
-func checkListen(ctx context.Context, i config.Instance, peers bool, h host) error {
-	l := readListening(i.PGData)
+// NextListen is what CheckListen makes of the next start, in words for the status; "" where it is right.
+// The last good copy of the files is in the place of those with which nobody would reach the server.
+func NextListen(ctx context.Context, i config.Instance, peers bool) string {
+	err := CheckListen(ctx, i, filesInForce(i), peers)
+	if err == nil {
+		return ""
+	}
+	if _, reached := goodListen(ctx, i, peers); reached {
+		return "the next start of this host will use the last good copy of the file: " + err.Error()
+	}
+	return "the next start of this host will be refused: " + err.Error()
+}
+
+// goodListen is the file, pg.Conf or pg.Auto, whose last good copy has a listen_addresses by which the
+// server is reached.
+func goodListen(ctx context.Context, i config.Instance, peers bool) (kind pg.Kind, reached bool) {
+	dir := config.ConfDir(i.Name)
+	kind = pg.Conf
+	if strings.HasPrefix(readListening(filesInForce(i)).where, filepath.Join(i.PGData, string(pg.Auto))) {
+		kind = pg.Auto
+	}
+	return kind, pg.HasAccepted(dir, kind) && CheckListen(ctx, i, pg.ReadConfCopies(dir, i.PGData, kind), peers) == nil
+}
+
+// settleListen refuses a start after which nobody would reach the server. Where PostgreSQL has run with a
+// listen_addresses by which they did, the copy from then stands in for the file.
+func (a *Activation) settleListen(ctx context.Context, peers bool) error {
+	why := CheckListen(ctx, a.Instance, filesInForce(a.Instance), peers)
+	if why == nil {
+		return nil
+	}
+	kind, reached := goodListen(ctx, a.Instance, peers)
+	switch {
+	case !reached:
+		return why
+	case kind == pg.Auto:
+		_, err := pg.ReplaceAuto(config.ConfDir(a.Instance.Name), a.Instance.PGData, a.owner.uid, a.owner.gid)
+		a.Log.Error("brought back the last good postgresql.auto.conf; the other one is "+pg.BrokenAuto(a.Instance.PGData), "why", why)
+		return err
+	}
+	standIns, err := ReadStandIns(a.Instance.Name)
+	if err != nil {
+		return err
+	}
+	standIns[kind] = StandIn{Why: why.Error(), Print: pg.FilePrint(a.Instance.PGData, kind)}
+	a.Log.Error("starting with the last good copy of postgresql.conf: " + why.Error())
+	return WriteStandIns(a.Instance.Name, standIns)
+}
+
+func (l listening) check(ctx context.Context, i config.Instance, peers bool, h host) error {
 	if l.where == "" {
 		return nil
 	}
@@ -150,7 +198,7 @@ func nonlocalSetting(ip netip.Addr) string {
 // portFree says whether PostgreSQL can listen where it is to. An address that is not here is no obstacle,
 // because PostgreSQL starts without it.
 func portFree(i config.Instance) error {
-	for _, entry := range readListening(i.PGData).entries() {
+	for _, entry := range readListening(filesInForce(i)).entries() {
 		network := "tcp"
 		switch entry {
 		case "*":

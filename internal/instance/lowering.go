@@ -27,7 +27,7 @@ func (a *Activation) launch(ctx context.Context, arrival ha.Arrival) (runtime.St
 	for _, sentence := range overruled(a.Instance, d.files) {
 		a.Log.Warn(sentence)
 	}
-	raised := pg.Raise(d.files, d.control, d.needs)
+	raised := d.raised(a.Instance)
 	if lowered := pg.Lowerings(raised); len(lowered) > 0 && a.before == nil && a.mayLower(arrival) { // the comparison needs a session
 		started, err := a.startLowered(ctx, arrival, d, lowered)
 		if err == nil || ctx.Err() != nil || errors.Is(err, runtime.ErrInterrupted) {
@@ -53,9 +53,24 @@ func demandsOf(i config.Instance, members int) (d demands, err error) {
 	if d.control, err = pg.ReadControl(i.PGData); err != nil {
 		return d, err
 	}
-	d.files = pg.ReadConfFiles(i.PGData)
+	d.files = filesInForce(i)
 	d.needs, err = pg.FindNeeds(i.PGData, max(1, members-1, len(i.Nodes)-1), d.control)
 	return d, err
+}
+
+// raised are the settings for which a hot standby takes more than the files say. With rep_mode=strict no
+// value is lowered: a promotion asks PostgreSQL first whether commits would wait, and a server with
+// hot_standby=off answers nobody.
+func (d demands) raised(i config.Instance) []pg.Raised {
+	all := pg.Raise(d.files, d.control, d.needs)
+	for n := range all {
+		if all[n].Lowering && ha.Mode(i.RepMode) == ha.Strict {
+			all[n].Lowering = false
+			all[n].Why = "the WAL here was written with as many, and a standby with fewer cannot replay it; with rep_mode=strict fewer " +
+				"do not come into use: set rep_mode=sync, restart all hosts together (crm resource restart), and set it back"
+		}
+	}
+	return all
 }
 
 // mayLower says whether this host is to be promoted whatever happens: it was the last primary and nobody
@@ -130,8 +145,9 @@ func commitsWait(i config.Instance) bool { return ha.Mode(i.RepMode) != ha.Async
 // Heeded are managed settings that follow the administrator's files while the server runs.
 type Heeded struct{ Commit, Restore string }
 
-// HeededOf takes them from the files; Commit is "" where commits wait for nobody (rep_mode=async).
-func HeededOf(i config.Instance, files pg.ConfFiles) Heeded {
+// HeededOf takes them from the files in force; Commit is "" where commits wait for nobody (rep_mode=async).
+func HeededOf(i config.Instance) Heeded {
+	files := filesInForce(i)
 	h := Heeded{Restore: pg.Guarded(files.Main["restore_command"].Text)}
 	if commitsWait(i) {
 		h.Commit = pg.CommitWait(files)
@@ -142,7 +158,7 @@ func HeededOf(i config.Instance, files pg.ConfFiles) Heeded {
 // heedFiles adds the settings that depend on the administrator's files. Without a control file, as where
 // the data are not there yet, there are none.
 func heedFiles(s *pg.Settings, i config.Instance) {
-	heeded := HeededOf(i, pg.ReadConfFiles(i.PGData))
+	heeded := HeededOf(i)
 	s.SynchronousCommit, s.Restore = heeded.Commit, heeded.Restore
 	d, err := demandsOf(i, 0)
 	if err != nil {
@@ -191,8 +207,8 @@ func errMinimal(pgdata string) error {
 // with an error are not compared, because the last good ones are in force.
 func Raised(i config.Instance, members int) ([]pg.Raised, error) {
 	d, err := demandsOf(i, members)
-	if err != nil || len(d.files.Problems) > 0 {
+	if err != nil || len(d.files.Problems) > 0 || d.files.Accepted {
 		return nil, err
 	}
-	return pg.Raise(d.files, d.control, d.needs), nil
+	return d.raised(i), nil
 }

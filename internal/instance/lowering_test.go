@@ -97,7 +97,17 @@ func TestALoweredSettingIsTakenIntoUseByTheHostThatIsPromoted(t *testing.T) {
 		}
 		r.stop(t, a.Instance.PGData)
 	}
-	for _, sentence := range []string{"says \\\"20\\\", 100 is in force", "hot_standby=off", "recovery_target_xid in ", "removed recovery.signal"} {
+	a.Instance.RepMode = string(ha.Strict)
+	own.Epoch.Number = 6
+	must(t, a.readyData())
+	must(t, a.configure(own))
+	_, err := a.launch(t.Context(), own)
+	must(t, err)
+	if a.progress.HotStandbyOff || a.progress.Lowering {
+		t.Errorf("a promotion with rep_mode=strict needs a session: %+v", a.progress)
+	}
+	r.stop(t, a.Instance.PGData)
+	for _, sentence := range []string{"set rep_mode=sync, restart all hosts together", "says \\\"20\\\", 100 is in force", "hot_standby=off", "recovery_target_xid in ", "removed recovery.signal"} {
 		if !strings.Contains(log.String(), sentence) {
 			t.Errorf("%q is not logged: %s", sentence, log)
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"pgtwin/internal/config"
+	"pgtwin/internal/pg"
 )
 
 // names is a name service.
@@ -97,7 +98,7 @@ func TestListenAddressesHaveToReach(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "postgresql.conf"), []byte(text), 0o600))
 			i := config.Instance{Node: test.node, PGData: dir, VIP: test.vip}
 			h := host{look: names(dns), rings: test.rings, nonlocal: func(netip.Addr) bool { return test.nonlocal }}
-			err := checkListen(t.Context(), i, !test.alone, h)
+			err := readListening(pg.ReadConfFiles(dir)).check(t.Context(), i, !test.alone, h)
 			if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 				t.Errorf("error %v, want %q", err, test.says)
 			}

@@ -14,7 +14,6 @@ import (
 	"pgtwin/internal/cluster"
 	"pgtwin/internal/config"
 	"pgtwin/internal/control"
-	"pgtwin/internal/pg"
 )
 
 // Reach is from where the hosts of a database come to replicate. It is kept, so that writing the access
@@ -121,7 +120,7 @@ func (a *Activation) settleNetwork() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*resolve)
 	defer cancel()
 	others := slices.ContainsFunc(slices.Concat(a.nodes, a.Instance.Nodes), func(node string) bool { return node != a.Instance.Node })
-	if err := CheckListen(ctx, a.Instance, others); err != nil {
+	if err := a.settleListen(ctx, others); err != nil {
 		return err
 	}
 	return a.noteReach(ctx)
@@ -137,7 +136,7 @@ func (a *Activation) noteReach(ctx context.Context) error {
 		return nil
 	}
 	found := FindReach(ctx, a.Instance, a.nodes, known)
-	found.TLS = isOn(pg.ReadConfFiles(a.Instance.PGData).Of("ssl"))
+	found.TLS = isOn(filesInForce(a.Instance).Of("ssl"))
 	return WriteReach(a.Instance.Name, found)
 }
 

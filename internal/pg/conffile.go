@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -17,6 +18,7 @@ import (
 // postgresql.conf with all that it includes, then postgresql.auto.conf. Whether PostgreSQL knows a
 // name or takes its value is not looked at.
 type ConfFiles struct {
+	Accepted bool                 // the last good copy of postgresql.conf has been read in its place
 	Values   map[string]ConfValue // by name in lower case; of several lines the last one counts
 	Main     map[string]ConfValue // those of postgresql.conf alone, which ALTER SYSTEM may have replaced
 	Problems []ConfProblem        // for each of them PostgreSQL refuses the whole configuration
@@ -53,10 +55,21 @@ const (
 // ReadConfFiles reads the configuration files of a data directory as PostgreSQL does when it is
 // started with pgtwin's postgresql.conf, which includes the administrator's.
 func ReadConfFiles(pgdata string) ConfFiles {
-	r := confReader{pgdata: pgdata, found: ConfFiles{Values: map[string]ConfValue{}}}
-	r.read(confPlace{depth: 1}, filepath.Join(pgdata, "postgresql.conf"), false)
+	return ReadConfCopies("", pgdata)
+}
+
+// ReadConfCopies is ReadConfFiles with the last good copies of dir in the place of the files of these kinds.
+func ReadConfCopies(dir, pgdata string, kinds ...Kind) ConfFiles {
+	file := func(kind Kind) string {
+		if slices.Contains(kinds, kind) {
+			return AcceptedFile(dir, kind)
+		}
+		return filepath.Join(pgdata, string(kind))
+	}
+	r := confReader{pgdata: pgdata, found: ConfFiles{Values: map[string]ConfValue{}, Accepted: slices.Contains(kinds, Conf)}}
+	r.read(confPlace{depth: 1}, file(Conf), false)
 	r.found.Main = maps.Clone(r.found.Values)
-	r.read(confPlace{}, filepath.Join(pgdata, autoConf), false)
+	r.read(confPlace{}, file(Auto), false)
 	return r.found
 }
 

@@ -49,3 +49,21 @@ func (r *replicationSession) identify(ctx context.Context) (i Identity, err erro
 	i.System, i.Timeline, i.Position, err = r.identifySystem(ctx)
 	return i, err
 }
+
+// AskSynchronous asks for synchronous_standby_names in force on a connection in replication mode, as
+// AskRole does (manual, "Streaming Replication Protocol": SHOW).
+func AskSynchronous(ctx context.Context, t Target) (string, error) {
+	r, err := connectReplication(ctx, t)
+	var row [][]byte
+	if err == nil {
+		defer r.close(ctx)
+		row, err = r.command(ctx, "SHOW synchronous_standby_names")
+	}
+	if err == nil && len(row) == 0 {
+		err = errors.New("no column came back")
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot ask %s whom commits wait for: %w", t, brief(err))
+	}
+	return string(row[0]), nil
+}

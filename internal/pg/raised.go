@@ -168,7 +168,7 @@ func (s counted) raise(files ConfFiles) (Raised, bool) {
 		return Raised{}, false
 	}
 	r.Value = strconv.Itoa(least)
-	r.Lowering = readable && len(files.Problems) == 0 && max(wanted, s.need) < s.required
+	r.Lowering = readable && len(files.Problems) == 0 && !files.Accepted && max(wanted, s.need) < s.required
 	switch {
 	case r.Lowering:
 		r.Why = "the WAL here was written with as many, and a standby with fewer cannot replay it; fewer come into use when all hosts " +

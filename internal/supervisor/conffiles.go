@@ -327,6 +327,7 @@ func (s *Supervisor) awaitRequired(ctx context.Context, nodes []string) error {
 	s.heed.order("promotion "+waitedFor(nodes, 0), time.Now())
 	for {
 		s.observe(ctx)
+		s.askRequired(ctx)
 		if missing(s.required(), nodes) == "" {
 			return nil
 		}
@@ -343,6 +344,25 @@ func (s *Supervisor) awaitRequired(ctx context.Context, nodes []string) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// askRequired asks whom commits wait for where PostgreSQL refuses a session. One in replication mode needs
+// no database and no free connection.
+func (s *Supervisor) askRequired(ctx context.Context) {
+	if !s.seen.blind {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lifeTimeout)
+	defer cancel()
+	names, err := pg.AskSynchronous(ctx, instance.Local(s.Instance))
+	if err != nil {
+		s.Log.Debug("nobody tells whom commits wait for", "error", err)
+		return
+	}
+	if names != s.seen.look.Synchronous {
+		s.settings++
+	}
+	s.seen.look.Synchronous = names
 }
 
 // missing is the first of the wanted nodes that is not there, "" for none.

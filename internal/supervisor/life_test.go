@@ -209,15 +209,17 @@ func TestAPromotionNeedsNoSession(t *testing.T) {
 	tests := []struct {
 		name    string
 		options []string
+		mode    ha.Mode
 		do      func(t *testing.T, s *Supervisor)
 	}{
-		{"hot_standby is off", []string{"-c", "hot_standby=off"}, func(*testing.T, *Supervisor) {}},
-		{"the connection table is full", nil, func(t *testing.T, s *Supervisor) { s.takeAll(t); s.beginAnew() }},
+		{"hot_standby is off", []string{"-c", "hot_standby=off"}, ha.Sync, func(*testing.T, *Supervisor) {}},
+		{"the connection table is full", nil, ha.Sync, func(t *testing.T, s *Supervisor) { s.beginAnew(); s.takeAll(t) }},
+		{"it is, and no commit may go on alone", nil, ha.Strict, func(t *testing.T, s *Supervisor) { s.beginAnew(); s.takeAll(t) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s, m := startStandby(t, test.options...)
-			m.onWrite = func(cluster.Record) {}
+			m.onWrite, s.Instance.RepMode = func(cluster.Record) {}, string(test.mode)
 			test.do(t, s)
 			ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 			defer cancel()

@@ -26,8 +26,8 @@ func (h house) checkNetwork(ctx context.Context, conn *pg.Conn, found *survey) e
 			return err
 		}
 	}
-	if err := instance.CheckListen(ctx, h.instance, len(now.Nodes) > 1); err != nil {
-		found.advice = append(found.advice, "the next start of this host will be refused: "+err.Error())
+	if wrong := instance.NextListen(ctx, h.instance, len(now.Nodes) > 1); wrong != "" {
+		found.advice = append(found.advice, wrong)
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (s *Supervisor) heedFiles(ctx context.Context) {
 		return
 	}
 	s.overrides.loaded = loaded
-	heeded := instance.HeededOf(s.Instance, pg.ReadConfFiles(s.Instance.PGData))
+	heeded := instance.HeededOf(s.Instance)
 	if heeded == s.overrides.heeded {
 		return
 	}
