@@ -26,6 +26,27 @@ type clusterView = cluster.View
 // owner is as whom PostgreSQL runs.
 type owner struct{ uid, gid uint32 }
 
+// identity is the owner with the groups of its account on this host, as login(1) and systemd's User= give
+// them: Debian's key for TLS is readable by the group ssl-cert. An account that this host does not have, as
+// in a container, has none.
+func (o owner) identity() storage.Identity {
+	id := storage.Identity{UID: o.uid, GID: o.gid}
+	account, err := user.LookupId(strconv.FormatUint(uint64(o.uid), 10))
+	if err != nil {
+		return id
+	}
+	groups, err := account.GroupIds()
+	if err != nil {
+		return id
+	}
+	for _, group := range groups {
+		if gid, err := strconv.ParseUint(group, 10, 32); err == nil && uint32(gid) != o.gid {
+			id.Groups = append(id.Groups, uint32(gid))
+		}
+	}
+	return id
+}
+
 // check looks at all that a start needs and prepares our own directories; the
 // administrator's stay as they are.
 func (a *Activation) check(ctx context.Context) error {

@@ -27,7 +27,7 @@ type StandIns map[pg.Kind]StandIn
 // Kinds are the files for which a copy stands in, sorted.
 func (s StandIns) Kinds() []pg.Kind {
 	var kinds []pg.Kind
-	for _, kind := range pg.Kinds() {
+	for _, kind := range append(pg.Kinds(), pg.TLS) {
 		if _, on := s[kind]; on {
 			kinds = append(kinds, kind)
 		}
@@ -38,6 +38,10 @@ func (s StandIns) Kinds() []pg.Kind {
 // Sentences say which copies stand in, and what to do about it.
 func (s StandIns) Sentences(pgdata string) (all []string) {
 	for _, kind := range s.Kinds() {
+		if kind == pg.TLS {
+			all = append(all, fmt.Sprintf("the TLS files are not in use, their last good copies are: %s: correct them, they are read again by themselves", s[kind].Why))
+			continue
+		}
 		all = append(all, fmt.Sprintf("%s is not in use, its last good copy is: %s: correct the file, it is read again by itself",
 			filepath.Join(pgdata, string(kind)), s[kind].Why))
 	}
@@ -86,7 +90,7 @@ func (a *Activation) settleFiles() error {
 		a.Log.Warn(err.Error())
 	}
 	for _, kind := range standIns.Kinds() {
-		if print := standIns[kind].Print; !a.fellBack && print != "" && print != pg.FilePrint(a.Instance.PGData, kind) {
+		if print := standIns[kind].Print; kind != pg.TLS && !a.fellBack && print != "" && print != pg.FilePrint(a.Instance.PGData, kind) {
 			a.Log.Info(fmt.Sprintf("%s has changed: trying it again", kind))
 			delete(standIns, kind)
 		}
@@ -159,6 +163,9 @@ func (a *Activation) fallBack(why error) bool {
 		if !slices.Contains(tried, kind) && pg.HasAccepted(dir, kind) && (err != nil || !same) {
 			standIns[kind] = StandIn{Why: "PostgreSQL did not start with it"}
 		}
+	}
+	if in, differ := refusedTLS(a.Instance); differ && !slices.Contains(tried, pg.TLS) {
+		standIns[pg.TLS] = in
 	}
 	auto, err := pg.ReplaceAuto(dir, a.Instance.PGData, a.owner.uid, a.owner.gid)
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 type ownersFiles struct{ owner }
 
 func (o ownersFiles) Read(path string) ([]byte, error) {
-	return storage.ReadAs(path, o.uid, o.gid, pg.ConfSize)
+	return storage.ReadAs(path, o.identity(), pg.ConfSize)
 }
 
 func (o ownersFiles) List(dir string) ([]string, error) {
-	return storage.ListAs(dir, o.uid, o.gid)
+	return storage.ListAs(dir, o.identity())
 }
 
 // debianConf is where Debian's packages keep configurations: VERSION/CLUSTER below it.

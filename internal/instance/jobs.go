@@ -227,6 +227,7 @@ func (a *Activation) spec(name string, argv []string, dirs ...string) (runtime.S
 		Env:     []string{"LC_ALL=C.UTF-8", "PGDATA=" + i.PGData},
 		UID:     a.owner.uid,
 		GID:     a.owner.gid,
+		Groups:  a.owner.identity().Groups,
 		ShmSize: i.ShmSize,
 		Mounts: []runtime.Mount{
 			{Source: i.SocketDir, Target: i.SocketDir},

@@ -43,6 +43,9 @@ func (a *Activation) planConfiguration(ctx context.Context, source string) ([]co
 	if len(theirs.Unreadable) > 0 {
 		return nil, a.unreadable(source, theirs.Unreadable)
 	}
+	if err := a.lacksTLS(source, theirs.TLS); err != nil {
+		return nil, err
+	}
 	items := a.ownLinks(old, major)
 	for _, name := range confNames(theirs) {
 		if covered(items, name) {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"pgtwin/internal/cluster"
@@ -136,12 +135,6 @@ func (a *Activation) noteReach(ctx context.Context) error {
 		return nil
 	}
 	found := FindReach(ctx, a.Instance, a.nodes, known)
-	found.TLS = isOn(filesInForce(a.Instance).Of("ssl"))
+	found.TLS = filesInForce(a.Instance).On("ssl")
 	return WriteReach(a.Instance.Name, found)
-}
-
-// isOn reads a Boolean as parse_bool of PostgreSQL does.
-func isOn(text string) bool {
-	text = strings.ToLower(strings.TrimSpace(text))
-	return text != "" && (strings.HasPrefix("true", text) || strings.HasPrefix("yes", text) || text == "on" || text == "1")
 }

@@ -140,6 +140,9 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	if err := a.settleFiles(); err != nil {
 		return err
 	}
+	if err := a.settleTLS(); err != nil {
+		return err
+	}
 	if err := a.settleNetwork(); err != nil {
 		return err
 	}
@@ -173,6 +176,9 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 		ReplicationUser:    c.User,
 		WALKeepSize:        int(i.WALKeepSize >> 20),
 		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
+	}
+	if _, on := standIns[pg.TLS]; on {
+		s.TLS = pg.TLSFiles(filesInForce(i), i.PGData)
 	}
 	heedFiles(&s, i)
 	reach, err := ReadReach(i.Name)

@@ -39,6 +39,7 @@ const firstWithoutTrigger = 16
 func diskSettings() []setting {
 	return []setting{
 		{"fsync", "on", "Without it a crash loses commits that were acknowledged, and may damage the database."},
+		{"data_sync_retry", "off", "With it a failed write is tried again and taken for good, although the system may have dropped the data."},
 		{"full_page_writes", "on", "Without it a crash damages pages that were being written, and pg_rewind refuses to work."},
 	}
 }

@@ -71,6 +71,7 @@ type SourceFiles struct {
 	Unreadable    []string      // what the server cannot read in its data directory, by which a copy fails; relative paths
 	Configuration Configuration // by paths relative to the data directory, or absolute
 	Texts         map[string][]byte
+	TLS           []string // files for TLS with which the server runs, as the settings name them
 }
 
 // AskFiles looks at the files of a server that is to be copied.
@@ -91,6 +92,9 @@ func askFiles(ctx context.Context, t Target, major int) (found SourceFiles, err 
 		return found, err
 	}
 	defer conn.Close(ctx)
+	if found.TLS, err = conn.TLSPaths(ctx); err != nil {
+		return found, err
+	}
 	files := serverFiles{ctx, conn}
 	if found.Known, err = files.mayLook(); err != nil || !found.Known {
 		return found, err

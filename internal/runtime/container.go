@@ -173,6 +173,14 @@ func (o Options) concerns(labels map[string]string, sources []string) bool {
 // numericUser names the owner of the data directory as no image can misread it.
 func numericUser(s Spec) string { return fmt.Sprintf("%d:%d", s.UID, s.GID) }
 
+// numericGroups are the supplementary groups, which no image can misread either.
+func numericGroups(s Spec) (groups []string) {
+	for _, gid := range s.Groups {
+		groups = append(groups, strconv.FormatUint(uint64(gid), 10))
+	}
+	return groups
+}
+
 // within reports whether path is dir or lies in it.
 func within(path, dir string) bool {
 	rel, err := filepath.Rel(dir, path)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,7 +24,10 @@ type subject struct {
 	container bool
 }
 
-const owner = 65534 // nobody; stands for the owner of the data directory
+const (
+	owner   = 65534 // nobody; stands for the owner of the data directory
+	helpers = 4711  // a supplementary group of the owner's, which no image knows
+)
 
 // contract is what every runtime must do.
 func contract(t *testing.T, sub subject) {
@@ -90,7 +94,7 @@ func newFixture(t *testing.T, sub subject) *fixture {
 func (f *fixture) spec(name string, args ...string) Spec {
 	s := Spec{
 		Name: name, Argv: append([]string{"probe"}, args...), Env: []string{probeEnv, "PGAPPNAME=contract test"},
-		UID: owner, GID: owner, ShmSize: 32 << 20, Dir: f.dir,
+		UID: owner, GID: owner, Groups: []uint32{helpers}, ShmSize: 32 << 20, Dir: f.dir,
 		Slice: "pgtwin-contract.slice", Unit: "pgtwin@contract.service",
 		Mounts: []Mount{
 			{Source: f.dir, Target: f.dir},
@@ -248,7 +252,7 @@ func jobSurroundings(f *fixture) {
 		got, want any
 	}{
 		{"user", p.UID, owner}, {"group", p.GID, owner}, {"directory", p.Dir, f.dir},
-		{"supplementary groups", len(slices.DeleteFunc(p.Groups, func(g int) bool { return g == owner })), 0},
+		{"supplementary groups", fmt.Sprint(slices.DeleteFunc(p.Groups, func(g int) bool { return g == owner })), fmt.Sprint([]int{helpers})},
 		{"capabilities", p.Capabilities, "0000000000000000"},
 		{"variable of the Spec", p.Env["PGAPPNAME"], "contract test"},
 		{"NOTIFY_SOCKET", p.Env["NOTIFY_SOCKET"], ""},

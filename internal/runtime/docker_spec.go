@@ -45,6 +45,7 @@ func dockerHostConfig(s Spec, host surroundings, log container.LogConfig) *conta
 		IpcMode:       container.IPCModePrivate,
 		UsernsMode:    "host", // the owner's id is the host's
 		CgroupnsMode:  container.CgroupnsModePrivate,
+		GroupAdd:      numericGroups(s),
 		Init:          &init,
 
 		CapDrop:        []string{"ALL"},

@@ -149,7 +149,7 @@ func (h *Host) command(ctx context.Context, s Spec) (*exec.Cmd, error) {
 	cmd.Dir = directory(s)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true,
-		Credential: &syscall.Credential{Uid: s.UID, Gid: s.GID},
+		Credential: &syscall.Credential{Uid: s.UID, Gid: s.GID, Groups: s.Groups},
 	}
 	return cmd, nil
 }

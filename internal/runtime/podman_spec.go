@@ -72,7 +72,7 @@ func podmanSpec(s Spec, host surroundings, at placement) *specgen.SpecGenerator 
 		g.ShmSize = &s.ShmSize
 	}
 
-	g.User = numericUser(s)
+	g.User, g.Groups = numericUser(s), numericGroups(s)
 	g.UserNS = specgen.Namespace{NSMode: specgen.Host} // the owner's id is the host's
 	g.IpcNS = specgen.Namespace{NSMode: specgen.Private}
 	g.NetNS = specgen.Namespace{NSMode: specgen.Host}

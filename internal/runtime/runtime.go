@@ -32,7 +32,8 @@ type Spec struct {
 	Image       string   // Image.ID; ignored on the host
 	Argv        []string // Argv[0] is a bare program name such as "postgres"
 	Env         []string // KEY=VALUE, the only variables besides PATH and the image's own
-	UID, GID    uint32   // owner of the data directory; no supplementary groups
+	UID, GID    uint32   // owner of the data directory
+	Groups      []uint32 // supplementary groups, by the host's numbers
 	Mounts      []Mount  // ignored on the host
 	ShmSize     int64    // bytes of /dev/shm, 0 for the runtime's default; ignored on the host
 	Slice, Unit string   // systemd slice and service of the instance

@@ -19,7 +19,7 @@ func exampleSpec() Spec {
 		Image: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 		Argv:  []string{"postgres", "-D", "/var/lib/pgsql/data"},
 		Env:   []string{"PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj", "PGOPTIONS=-c a=b"},
-		UID:   26, GID: 26,
+		UID:   26, GID: 26, Groups: []uint32{474},
 		Mounts: []Mount{
 			{Source: "/var/lib/pgsql/data", Target: "/var/lib/pgsql/data"},
 			{Source: "/var/lib/pgtwin/postgres-ha/conf", Target: "/var/lib/pgtwin/postgres-ha/conf", ReadOnly: true},

@@ -9,15 +9,22 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// ReadAs reads a regular file of at most limit bytes as a user with one group may, as the kernel sees it:
-// access control lists and the directories above count. What an owner of a data directory has linked
-// there to is never read with more rights than the owner's. Without root's rights they are the caller's.
-func ReadAs(path string, uid, gid uint32, limit int64) ([]byte, error) {
-	file, err := openAs(path, uid, gid)
+// Identity is whose rights count in the file system (credentials(7)).
+type Identity struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary ones
+}
+
+// ReadAs reads a regular file of at most limit bytes as a user may, as the kernel sees it: access control
+// lists and the directories above count. What an owner of a data directory has linked there to is never
+// read with more rights than the owner's. Without root's rights they are the caller's.
+func ReadAs(path string, as Identity, limit int64) ([]byte, error) {
+	file, err := openAs(path, as)
 	if err != nil {
 		return nil, err
 	}
@@ -33,8 +40,8 @@ func ReadAs(path string, uid, gid uint32, limit int64) ([]byte, error) {
 }
 
 // ListAs lists a directory as ReadAs reads a file.
-func ListAs(path string, uid, gid uint32) ([]string, error) {
-	dir, err := openAs(path, uid, gid)
+func ListAs(path string, as Identity) ([]string, error) {
+	dir, err := openAs(path, as)
 	if err != nil {
 		return nil, err
 	}
@@ -46,13 +53,13 @@ func ListAs(path string, uid, gid uint32) ([]string, error) {
 
 // openAs opens on a thread that is given up with its identity: setfsuid(2) and setgroups(2), as system
 // calls, are of one thread.
-func openAs(path string, uid, gid uint32) (file *os.File, err error) {
+func openAs(path string, as Identity) (file *os.File, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		if err = become(uid, gid); err != nil {
-			err = fmt.Errorf("cannot look at %s as user %d: %w", path, uid, err)
+		if err = become(as); err != nil {
+			err = fmt.Errorf("cannot look at %s as user %d: %w", path, as.UID, err)
 			return
 		}
 		file, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -61,14 +68,15 @@ func openAs(path string, uid, gid uint32) (file *os.File, err error) {
 	return file, err
 }
 
-func become(uid, gid uint32) error {
+func become(as Identity) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+	first := unsafe.Pointer(unsafe.SliceData(as.Groups))
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(as.Groups)), uintptr(first), 0); errno != 0 {
 		return errno
 	}
-	return errors.Join(unix.Setfsgid(int(gid)), unix.Setfsuid(int(uid)))
+	return errors.Join(unix.Setfsgid(int(as.GID)), unix.Setfsuid(int(as.UID)))
 }
 
 // maxLinks is how many symbolic links are followed (path_resolution(7)).

@@ -24,7 +24,9 @@ type survey struct {
 	advice []string // for the administrator, the most serious first
 	place  string   // the database in which a session is to be had, "": in none
 	files  fileSurvey
-	moved  bool // the peers come from other addresses than before
+	// tlsMended: the copies of the TLS files that stand in are not needed any more.
+	tlsMended bool
+	moved     bool // the peers come from other addresses than before
 }
 
 // keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
@@ -71,6 +73,7 @@ func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
 	defer h.lookAtFiles(&found)
+	h.checkTLS(ctx, &found)
 	conn, err := pg.ConnectServer(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
@@ -133,6 +136,11 @@ func (s *Supervisor) take(ctx context.Context, found survey) {
 	defer cancel()
 	if err := s.tendFiles(ctx, found.files); err != nil {
 		s.Log.Warn("cannot bring the configuration files in order", "error", err)
+	}
+	if found.tlsMended {
+		if err := s.mendTLS(ctx); err != nil {
+			s.Log.Warn("cannot use the TLS files again", "error", err)
+		}
 	}
 	s.tellLocalRule(found.files.state.LocalPassword)
 	if err := s.follow(ctx, found.moved); err != nil {

@@ -44,6 +44,9 @@ func (s *story) step(ctx context.Context, step step) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, node := range s.nodes(step.On) {
+		if step.There != "" {
+			await(ctx, s.t, step.There+" on "+node, func() string { return s.lacks(node, step.There) })
+		}
 		if err := s.files(node, step); err != nil {
 			return err
 		}
@@ -64,6 +67,14 @@ func (s *story) step(ctx context.Context, step step) error {
 		}
 	}
 	return nil
+}
+
+// lacks is why a file is not on a host, "" where it is.
+func (s *story) lacks(node, path string) string {
+	if _, err := os.Lstat(filepath.Join(s.hosts[node].boot.Dir, path)); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // files changes files of a host; a new one belongs to postgres.

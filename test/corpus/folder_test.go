@@ -34,12 +34,15 @@ type folder struct {
 	SQL      []string
 	End      string
 	Owners   map[string]string
+	Groups   map[string]string
 	Modes    map[string]string
-	Remove   []string
-	Words    words
-	Assert   []assertion
-	Files    []fileAssertion
-	Step     []step
+	// Certificates are the names of certificates, which the runner makes, and of their keys.
+	Certificates map[string]string
+	Remove       []string
+	Words        words
+	Assert       []assertion
+	Files        []fileAssertion
+	Step         []step
 }
 
 type words struct {
@@ -79,6 +82,7 @@ type step struct {
 	Times   int // how many such sessions; those that get no connection do not matter
 	Through bool
 	Await   string // complete: the standby must be
+	There   string // a file that must be on the host before anything of the step is done
 }
 
 // stages are those of a story, in order.

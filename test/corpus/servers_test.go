@@ -81,7 +81,7 @@ func (s *templates) remove() {
 	}
 }
 
-// postgres is as whom the servers run: they refuse to be root.
+// postgres is as whom the servers run, which refuse to be root, with the groups that a login gives.
 func postgres() (*syscall.Credential, error) {
 	account, err := user.Lookup("postgres")
 	if err != nil {
@@ -89,7 +89,13 @@ func postgres() (*syscall.Credential, error) {
 	}
 	uid, errUID := strconv.ParseUint(account.Uid, 10, 32)
 	gid, errGID := strconv.ParseUint(account.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errUID, errGID)
+	as := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	groups, err := account.GroupIds()
+	for _, group := range groups {
+		n, errGroup := strconv.ParseUint(group, 10, 32)
+		as.Groups, err = append(as.Groups, uint32(n)), errors.Join(err, errGroup)
+	}
+	return as, errors.Join(errUID, errGID, err)
 }
 
 func program(bin string, as *syscall.Credential, argv ...string) *exec.Cmd {

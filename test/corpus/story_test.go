@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -263,7 +264,7 @@ func (s *story) furnish(m *machine) error {
 			return err
 		}
 	}
-	return nil
+	return s.certificates(m)
 }
 
 func (s *story) database(data string, uid, gid int) error {
@@ -327,6 +328,15 @@ func (s *story) modes() {
 			if err := os.Chmod(filepath.Join(m.boot.Dir, path), os.FileMode(bits)); !errors.Is(err, fs.ErrNotExist) {
 				must(s.t, err)
 			}
+		}
+	}
+	for path, name := range s.folder.Groups {
+		group, err := user.LookupGroup(name)
+		must(s.t, err)
+		gid, err := strconv.Atoi(group.Gid)
+		must(s.t, err)
+		for _, m := range s.hosts {
+			must(s.t, os.Chown(filepath.Join(m.boot.Dir, path), 0, gid))
 		}
 	}
 }
