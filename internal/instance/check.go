@@ -325,6 +325,9 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err := checkSettings(ctx, i, log); err != nil {
 		return err
 	}
+	if err := checkTLS(i, log); err != nil {
+		return err
+	}
 	if err := CheckListen(ctx, i, filesInForce(i), len(i.Nodes) != 1); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,6 +176,23 @@ func (t TLS) HasCopies(i config.Instance) bool {
 	return pg.HasTLSCopies(config.ConfDir(i.Name), t.Files)
 }
 
+// checkTLS is settleTLS beforehand.
+func checkTLS(i config.Instance, log *slog.Logger) error {
+	found := ReadTLS(i)
+	switch {
+	case found.Problem == nil:
+		return nil
+	case found.HasCopies(i):
+		log.Warn("the next start will use the last good copies of the TLS files: " + found.Problem.Error())
+		return nil
+	}
+	return refuseTLS(found.Problem)
+}
+
+func refuseTLS(problem error) error {
+	return &Failure{ocf.ErrInstalled, fmt.Errorf("PostgreSQL would not start with its TLS files: %w", problem)}
+}
+
 // settleTLS lets the last good copies stand in for TLS files with which PostgreSQL would not start, and
 // refuses the start where there are none.
 func (a *Activation) settleTLS() error {
@@ -193,7 +211,7 @@ func (a *Activation) settleTLS() error {
 		standIns[pg.TLS] = StandIn{Why: found.Problem.Error()}
 		a.Log.Error("starting with the last good copies of the TLS files: " + found.Problem.Error())
 	default:
-		return &Failure{ocf.ErrInstalled, fmt.Errorf("PostgreSQL would not start with its TLS files: %w", found.Problem)}
+		return refuseTLS(found.Problem)
 	}
 	return WriteStandIns(a.Instance.Name, standIns)
 }

@@ -2,51 +2,39 @@ package instance
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgtwin/internal/config"
 	"pgtwin/internal/ha"
 	"pgtwin/internal/ocf"
 	"pgtwin/internal/pg"
 	"pgtwin/internal/storage"
+	"pgtwin/test/certificate"
 )
 
-// certify makes a certificate and its key in the data directory, as PostgreSQL wants them.
-func (a *Activation) certify(t *testing.T, private crypto.Signer) {
+// certify puts a certificate and its key into the data directory, as PostgreSQL wants them; without a key
+// that is given, with one of its own.
+func (a *Activation) certify(t *testing.T, private ...crypto.Signer) {
 	t.Helper()
-	now := time.Now()
-	template := x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
+	cert, key, err := certificate.New("h1")
+	for _, given := range private {
+		cert, key, err = certificate.Of("h1", given)
+	}
 	must(t, err)
-	key, err := x509.MarshalPKCS8PrivateKey(private)
-	must(t, err)
-	for name, block := range map[string]*pem.Block{"server.crt": {Type: "CERTIFICATE", Bytes: der}, "server.key": {Type: "PRIVATE KEY", Bytes: key}} {
+	for name, text := range map[string][]byte{"server.crt": cert, "server.key": key} {
 		path := filepath.Join(a.Instance.PGData, name)
-		must(t, os.WriteFile(path, pem.EncodeToMemory(block), 0o600))
+		must(t, os.WriteFile(path, text, 0o600))
 		must(t, os.Chown(path, int(a.owner.uid), int(a.owner.gid)))
 	}
-}
-
-func ellipticKey(t *testing.T) crypto.Signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	return key
 }
 
 func TestTLSFilesThatPostgreSQLRefusesAreNamed(t *testing.T) {
@@ -74,17 +62,19 @@ func TestTLSFilesThatPostgreSQLRefusesAreNamed(t *testing.T) {
 		{"the key of another certificate", func(t *testing.T, a *Activation, path func(string) string) {
 			old, err := os.ReadFile(path(cert))
 			must(t, err)
-			a.certify(t, ellipticKey(t))
+			a.certify(t)
 			must(t, os.WriteFile(path(cert), old, 0o600))
 		}, "is not the key of the certificate"},
-		{"no authority", func(t *testing.T, a *Activation, _ func(string) string) { a.write(t, "postgresql.conf", "ssl_ca_file = '"+ca+"'\n") },
+		{"no authority", func(t *testing.T, a *Activation, _ func(string) string) {
+			a.write(t, "postgresql.conf", "ssl_ca_file = '"+ca+"'\n")
+		},
 			"postgresql.conf, line "},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			a, h := startable(t)
 			a.write(t, "postgresql.conf", "ssl = on\n")
-			a.certify(t, ellipticKey(t))
+			a.certify(t)
 			test.do(t, a, func(name string) string { return filepath.Join(a.Instance.PGData, name) })
 			err := a.start(t.Context(), ha.Arrival{})
 			if test.says == "" {
@@ -117,7 +107,7 @@ func TestAStartWithTLSFilesThatPostgreSQLRefusesUsesTheirCopies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, h := startable(t)
 			a.write(t, "postgresql.conf", "ssl = on\n")
-			a.certify(t, ellipticKey(t))
+			a.certify(t)
 			a.accepted(t, h)
 			good := ReadTLS(a.Instance)
 			must(t, good.Keep(a.Instance))
@@ -135,7 +125,7 @@ func TestAStartWithTLSFilesThatPostgreSQLRefusesUsesTheirCopies(t *testing.T) {
 				t.Errorf("of what was not changed nobody knows whether it is right")
 			}
 			must(t, a.abandon(t.Context()))
-			a.certify(t, ellipticKey(t))
+			a.certify(t)
 			must(t, a.start(t.Context(), ha.Arrival{}))
 			served, err = pg.ServedCertificate(t.Context(), "127.0.0.1", a.Instance.Port)
 			if err != nil || !ReadTLS(a.Instance).Serves(served) {
@@ -150,7 +140,7 @@ func TestTLSFilesThatAContainerDoesNotSeeAreNamed(t *testing.T) {
 	a, _ := startable(t)
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, 0o755))
-	a.certify(t, ellipticKey(t))
+	a.certify(t)
 	must(t, os.Rename(filepath.Join(a.Instance.PGData, "server.crt"), filepath.Join(dir, "server.crt")))
 	a.write(t, "postgresql.conf", "ssl = on\nssl_cert_file = '"+dir+"/server.crt'\n")
 	a.Instance.ContainerMode = true

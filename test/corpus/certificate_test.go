@@ -1,18 +1,12 @@
 package corpus
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"pgtwin/test/certificate"
 )
 
 // certificates makes a host's certificates and their keys. Those in the data directory come with a copy of it.
@@ -25,7 +19,7 @@ func (s *story) certificates(m *machine) error {
 		if strings.HasPrefix(cert, "srv/data/") && m.boot.Node != "h1" {
 			continue
 		}
-		certText, keyText, err := newCertificate(m.boot.Node)
+		certText, keyText, err := certificate.New(m.boot.Node)
 		if err != nil {
 			return err
 		}
@@ -38,21 +32,4 @@ func (s *story) certificates(m *machine) error {
 		}
 	}
 	return nil
-}
-
-// newCertificate is one that signs itself, as packages make them.
-func newCertificate(host string) (cert, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	now := time.Now()
-	template := x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &private.PublicKey, private)
-	if err != nil {
-		return nil, nil, err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), err
 }
