@@ -3,6 +3,7 @@ package units
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -41,23 +42,13 @@ func TestAnEnabledUnitOverOurDataIsNamed(t *testing.T) {
 		{"Red Hat's", redhat, "/var/lib/pgsql/16/data", "postgresql-16.service", "systemctl disable --now postgresql-16.service"},
 		{"Red Hat's with a drop-in", with(redhat, "etc/systemd/system/postgresql-16.service.d/o.conf", "[Service]\nEnvironment=PGDATA=/data/db\n"), "/data/db", "postgresql-16.service", ""},
 		{"Debian's cluster", debian, "/data/db", "postgresql@15-main.service", "echo manual > /etc/postgresql/15/main/start.conf"},
+		{"Debian's postgresql.service starts no server of its own", debian, "/var/lib/pgsql/data", "", ""},
 		{"Debian's cluster that is not started", with(debian, "etc/postgresql/15/main/start.conf", "# x\n\nmanual\n"), "/data/db", "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			root := t.TempDir()
-			for _, dir := range []string{"var/lib/pgsql/data", "var/lib/pgsql/16/data", "data/db", "data/other"} {
-				must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
-			}
-			for name, text := range test.files {
-				path := filepath.Join(root, name)
-				must(t, os.MkdirAll(filepath.Dir(path), 0o755))
-				if len(text) > 2 && text[:2] == "->" {
-					must(t, os.Symlink(text[2:], path))
-				} else {
-					must(t, os.WriteFile(path, []byte(text), 0o644))
-				}
-			}
+			fill(t, root, test.files)
 			found := Starters(root, test.dir)
 			if test.unit == "" && len(found) == 0 {
 				return
@@ -66,6 +57,23 @@ func TestAnEnabledUnitOverOurDataIsNamed(t *testing.T) {
 				t.Errorf("%+v, want %q", found, test.unit)
 			}
 		})
+	}
+}
+
+// fill writes the files of a host below root, beside its data directories; "->" begins a link.
+func fill(t *testing.T, root string, files map[string]string) {
+	t.Helper()
+	for _, dir := range []string{"var/lib/pgsql/data", "var/lib/pgsql/16/data", "data/db", "data/other"} {
+		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		if to, link := strings.CutPrefix(text, "->"); link {
+			must(t, os.Symlink(to, path))
+		} else {
+			must(t, os.WriteFile(path, []byte(text), 0o644))
+		}
 	}
 }
 
