@@ -42,6 +42,7 @@ func TestDecideOnWhatIsNotSeenOrHeld(t *testing.T) {
 		{"it is not started anew for ever", standbyFacts(held, refused, notInSync, func(f *Facts) { f.Outage.Restarts = 3 }), nil},
 		{"what a start does not lift is not started anew", standbyFacts(held, refused, notInSync, func(f *Facts) { f.Repairable = false }), nil},
 		{"one of a quorum neither", standbyFacts(held, func(f *Facts) { f.Spare = 1 }), []Verb{SetScore, Leave}},
+		{"held data of a primary claim no promotion while none is recorded", standbyFacts(held, unrecorded), []Verb{SetScore, Fail}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
