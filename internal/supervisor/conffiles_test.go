@@ -131,6 +131,18 @@ func TestATypingErrorKeepsNoCommitWaiting(t *testing.T) {
 	}
 }
 
+// acceptedCopies are the texts of all copies that would stand in for the administrator's files.
+func (s *Supervisor) acceptedCopies(t *testing.T) map[pg.Kind]string {
+	t.Helper()
+	copies := map[pg.Kind]string{}
+	for _, kind := range append(pg.Kinds(), pg.Auto) {
+		text, err := os.ReadFile(pg.AcceptedFile(config.ConfDir(s.Instance.Name), kind))
+		must(t, err)
+		copies[kind] = string(text)
+	}
+	return copies
+}
+
 func TestAnErrorIsFoundWhenItIsMade(t *testing.T) {
 	s, m := startStandby(t)
 	promoted(t, s, m)
@@ -138,23 +150,38 @@ func TestAnErrorIsFoundWhenItIsMade(t *testing.T) {
 	if len(s.advice) > 0 {
 		t.Fatalf("of good files the status says %q", s.advice)
 	}
-	for _, test := range []struct{ file, line string }{
-		{"postgresql.conf", "work_mem == 64MB"},
-		{"postgresql.conf", "work_mem = lots"},
-		{"postgresql.auto.conf", "no_such_setting = 1"},
-		{"pg_hba.conf", "host all all 10.0.0.0/8 scarm-sha-256"},
-		{"pg_ident.conf", "pgtwin root"},
+	good := s.acceptedCopies(t)
+	for _, test := range []struct {
+		file, line string
+		read       bool   // the administrator has ordered PostgreSQL to read the access rules, and 15 reads a copy
+		effect     string // that the first look names, "": PostgreSQL 15 has not been asked yet then
+	}{
+		{"postgresql.conf", "work_mem = 7MB\nwork_mem == 64MB", false, "PostgreSQL does not take it in, and would not start with it"},
+		{"postgresql.conf", "work_mem = lots", false, "PostgreSQL does not take it in, and would not start with it"},
+		{"postgresql.auto.conf", "no_such_setting = 1", false, "mend it by ALTER SYSTEM RESET"},
+		{"pg_hba.conf", "host all all 10.0.0.0/8 scarm-sha-256", false, ""},
+		{"pg_hba.conf", "host all all 10.0.0.0/8 scram-sha-265", true, "PostgreSQL goes on with the rules it has"},
+		{"pg_ident.conf", "pgtwin root", false, ""},
+		{"pg_ident.conf", "pgtwin daemon", true, "PostgreSQL goes on with the maps it has"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			s.edit(t, test.file, with(test.line))
+			if test.read {
+				_, err := s.writeAccess()
+				must(t, err)
+			}
 			s.keepHouseNow(t)
+			if advice := strings.Join(s.advice, "\n"); !strings.Contains(advice, test.effect) {
+				t.Errorf("the status says %q first, and not %q", s.advice, test.effect)
+			}
 			s.keepHouseNow(t)
 			if advice := strings.Join(s.advice, "\n"); !strings.Contains(advice, filepath.Join(s.Instance.PGData, test.file)) || !strings.Contains(advice, "line ") {
 				t.Errorf("the status says %q", s.advice)
 			}
-			for kind := range s.standingIn(t) { // with these a start and a promotion go on
-				if path := pg.AcceptedFile(config.ConfDir(s.Instance.Name), kind); has(t, path, test.line) {
-					t.Errorf("%s has the error", path)
+			// With the copies a start and a promotion go on.
+			for kind, text := range s.acceptedCopies(t) {
+				if text != good[kind] {
+					t.Errorf("the copy of %s is another than that of the good file, it ends in %q", kind, text[max(0, len(text)-100):])
 				}
 			}
 			s.edit(t, test.file, without(test.line))
