@@ -23,6 +23,20 @@ func sqlAs(t *testing.T, s *Supervisor, sql string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// awaitInForce does nothing until PostgreSQL has a value in force: what it was told before must be enough.
+func awaitInForce(t *testing.T, s *Supervisor, name, want string) {
+	t.Helper()
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		got := sqlAs(t, s, "SHOW "+name)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s is %s, and nobody has PostgreSQL read its files again; want %s", name, got, want)
+		}
+	}
+}
+
 func awaitSetting(t *testing.T, s *Supervisor, name, want string) {
 	t.Helper()
 	for end := time.Now().Add(40 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -41,11 +55,13 @@ func TestAlterSystemCannotUndoWhatCommitsPromise(t *testing.T) {
 	s, m := startStandby(t)
 	m.onWrite = func(cluster.Record) {}
 	auto := filepath.Join(s.Instance.PGData, "postgresql.auto.conf")
-	reclaimed := func(statement string) {
+	reclaimed := func(name, value string) {
 		t.Helper()
-		sqlAs(t, s, statement)
+		good := sqlAs(t, s, "SHOW "+name)
+		sqlAs(t, s, "ALTER SYSTEM SET "+name+" = '"+value+"'")
 		sqlAs(t, s, "ALTER SYSTEM SET work_mem = '3MB'")
 		sqlAs(t, s, "SELECT pg_reload_conf()")
+		awaitInForce(t, s, name, value)
 		for end := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			s.tick(t.Context())
 			left, err := pg.SystemOverrides(s.Instance.PGData, true)
@@ -60,12 +76,13 @@ func TestAlterSystemCannotUndoWhatCommitsPromise(t *testing.T) {
 		if !has(t, auto, "work_mem") {
 			t.Error("what is the administrator's is gone, too")
 		}
+		awaitInForce(t, s, name, good)
 	}
-	reclaimed("ALTER SYSTEM SET recovery_min_apply_delay = '1h'") // as a standby
+	reclaimed("recovery_min_apply_delay", "1h") // as a standby
 	must(t, s.promote(t.Context()))
-	reclaimed("ALTER SYSTEM SET synchronous_commit = off")
+	reclaimed("synchronous_commit", "off")
 	awaitSetting(t, s, "synchronous_commit", "on")
-	reclaimed("ALTER SYSTEM SET full_page_writes = off")
+	reclaimed("full_page_writes", "off")
 
 	sqlAs(t, s, "ALTER SYSTEM SET synchronous_commit = remote_apply") // the stronger stays
 	sqlAs(t, s, "SELECT pg_reload_conf()")
