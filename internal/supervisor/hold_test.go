@@ -46,17 +46,38 @@ func TestAStandbyWithARecoveryTargetIsHeld(t *testing.T) {
 func TestAPromotionResumesAReplayThatWasPausedByHand(t *testing.T) {
 	s, m := startStandby(t)
 	m.onWrite = func(cluster.Record) {}
-	run(t, s.client(t, "postgres"), "SELECT pg_wal_replay_pause()")
-	s.observe(t.Context())
-	if f := s.facts(); f.Held != "" || !s.seen.look.ReplayPaused {
-		t.Errorf("held by %q, paused %v", f.Held, s.seen.look.ReplayPaused)
+	pause := func() {
+		t.Helper()
+		sqlAs(t, s, "SELECT pg_wal_replay_pause()")
+		for end := time.Now().Add(40 * time.Second); replayState(t, s) != "paused"; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the replay is %s", replayState(t, s))
+			}
+		}
+		s.observe(t.Context())
+		if f := s.facts(); f.Held != "" || !s.seen.look.ReplayPaused {
+			t.Errorf("held by %q, paused %v", f.Held, s.seen.look.ReplayPaused)
+		}
 	}
+	// A promotion ends a pause by itself, but PostgreSQL looks for one only every second while it pauses.
+	pause()
+	s.resume(t.Context())
+	if state := replayState(t, s); state != "not paused" {
+		t.Errorf("the replay is %s", state)
+	}
+	pause()
+	log := recordLog(s)
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	must(t, s.promote(ctx))
-	if s.seen.role != ha.Primary {
-		t.Errorf("%s", s.seen.role)
+	if s.seen.role != ha.Primary || !strings.Contains(log.String(), "resuming the replay") {
+		t.Errorf("%s: %s", s.seen.role, log)
 	}
+}
+
+func replayState(t *testing.T, s *Supervisor) string {
+	t.Helper()
+	return sqlAs(t, s, "SELECT pg_get_wal_replay_pause_state()")
 }
 
 func TestTheStatusSaysThatSomebodyPromotedByHand(t *testing.T) {
