@@ -197,3 +197,17 @@ func TestValidationSaysThatAStartWouldCompare(t *testing.T) {
 		t.Errorf("with a record: %s", log)
 	}
 }
+
+func TestCheckSaysThatAStartWouldCompare(t *testing.T) {
+	for name, accepted := range map[string]bool{"the start may be refused": false, "the change is accepted": true} {
+		t.Run(name, func(t *testing.T) {
+			i, log := checkable(t), &bytes.Buffer{}
+			i.AcceptCollationChange = accepted
+			must(t, (&Activation{Instance: i}).recorded(t).Write(i.Name))
+			must(t, Check(t.Context(), i, slog.New(slog.NewTextHandler(log, nil))))
+			if says := strings.Contains(log.String(), "the start compares the versions of 1 collations"); says == accepted {
+				t.Errorf("the log is\n%s", log)
+			}
+		})
+	}
+}
