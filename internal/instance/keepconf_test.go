@@ -2,12 +2,16 @@ package instance
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"pgtwin/internal/config"
+	"pgtwin/internal/ha"
 	"pgtwin/internal/pg"
 )
 
@@ -25,6 +29,7 @@ func TestAFileThatIsOptionalDoesNotKeepAHostFromBeingCloned(t *testing.T) {
 		{"optional", pg.Lack{Path: gone, By: "postgresql.conf", Err: denied, Optional: true}, "", true},
 		{"required, and here", pg.Lack{Path: here, By: "postgresql.conf", Err: denied}, "", false},
 		{"in the data directory, and so copied", pg.Lack{Path: "/srv/data/conf.d/a.conf", By: "postgresql.conf", Err: denied}, "", false},
+		{"required, and not there on the source either", pg.Lack{Path: gone, By: "postgresql.conf", Err: fs.ErrNotExist}, "", false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -38,5 +43,28 @@ func TestAFileThatIsOptionalDoesNotKeepAHostFromBeingCloned(t *testing.T) {
 				t.Errorf("log %q", log.String())
 			}
 		})
+	}
+}
+
+// pg_rewind removes what the source does not have. A primary goes on without the files that it has read at its start.
+func TestARewindKeepsTheRulesThatThePrimaryLacks(t *testing.T) {
+	port := startPrimary(t)
+	source, err := postmasterData(port)
+	must(t, err)
+	a, r := arriveReal(t, port)
+	crashedPrimary(t, a)
+	rules := map[string]string{"pg_hba.conf": "host all app all scram-sha-256\n", "pg_ident.conf": "people anna app\n"}
+	for name, line := range rules {
+		must(t, os.Remove(filepath.Join(source, name)))
+		appendTo(t, filepath.Join(a.Instance.PGData, name), line)
+	}
+	ready(t, a)
+	if a.plan.Course != ha.Rewind || slices.Contains(r.ran, "pg_basebackup") {
+		t.Errorf("%s (%s), ran %v", a.plan.Course, a.plan.Why, r.ran)
+	}
+	for name, line := range rules {
+		if text, err := os.ReadFile(filepath.Join(a.Instance.PGData, name)); err != nil || !strings.Contains(string(text), line) {
+			t.Errorf("%s lacks %q: %v", name, line, err)
+		}
 	}
 }
