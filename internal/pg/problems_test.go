@@ -63,6 +63,12 @@ func TestMissingRightsOfTheRoleAreRepaired(t *testing.T) {
 			if err != nil || upstream.Oldest == 0 {
 				t.Errorf("the primary answers %+v, %v", upstream, err)
 			}
+			if extent, err := AskExtent(t.Context(), target); err != nil || extent.Main == 0 {
+				t.Errorf("the database is %+v, %v", extent, err)
+			}
+			if files, err := AskFiles(t.Context(), target, s.major()); err != nil || !files.Known {
+				t.Errorf("the files are known: %t, %v", files.Known, err)
+			}
 		})
 	}
 }
