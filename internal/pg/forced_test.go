@@ -187,4 +187,11 @@ func TestLoweredDurabilityIsNamed(t *testing.T) {
 	if got, err := c.LoweredDurability(t.Context()); err != nil || got != nil {
 		t.Error(got, err)
 	}
+	for n := range loweredShown + 2 {
+		c.must(t, fmt.Sprintf("CREATE ROLE app%d", n))
+		c.must(t, fmt.Sprintf("ALTER ROLE app%d SET synchronous_commit = off", n))
+	}
+	if got, err := c.LoweredDurability(t.Context()); err != nil || len(got) != loweredShown+1 || !strings.HasPrefix(got[loweredShown], "2 more roles or databases ") {
+		t.Errorf("%q, %v", got, err)
+	}
 }
