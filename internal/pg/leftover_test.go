@@ -103,6 +103,7 @@ func TestALabelIsRead(t *testing.T) {
 		{"of a version that has none", exclusive, InProduction, 15, false},
 		{"of a standby's data", exclusive, InArchiveRecovery, 14, false},
 		{"a copy by pg_basebackup", strings.Replace(exclusive, "pg_start_backup", "streamed", 1), InProduction, 14, false},
+		{"of a backup that a standby was asked for", strings.Replace(exclusive, "FROM: primary", "FROM: standby", 1), InProduction, 14, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestALabelIsRead(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "backup_label"), []byte(test.text), 0o600))
 			l, err := ReadLabel(dir)
 			must(t, err)
-			if l.Start != 0x2000028 || l.Check != 0x2000060 || l.Timeline != 1 || l.Standby || l.Undecided(Control{State: test.state}, test.major) != test.want {
+			if l.Start != 0x2000028 || l.Check != 0x2000060 || l.Timeline != 1 || l.Standby != strings.Contains(test.text, "standby") || l.Undecided(Control{State: test.state}, test.major) != test.want {
 				t.Errorf("%+v", l)
 			}
 		})
