@@ -115,7 +115,8 @@ func (s *Supervisor) awaitPrimary(ctx context.Context) {
 	}
 }
 
-// resume ends a pause by hand, which the order to promote ends as well since PostgreSQL 14.
+// resume ends a pause by hand. The order to promote ends it as well, but a paused replay looks for that
+// order once a second only (recoveryPausesHere).
 func (s *Supervisor) resume(ctx context.Context) {
 	if s.conn == nil || s.seen.blind || !s.seen.look.ReplayPaused {
 		return
