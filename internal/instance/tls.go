@@ -74,8 +74,8 @@ func readTLS(i config.Instance, user owner, f pg.TLSFile) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s is not here: bring it here from the host that has it, or from a backup", f.Path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("PostgreSQL cannot read %s, because it runs as user id %d: chown %d %s (namei -l %s shows a directory above that does not let it pass)",
-			f.Path, user.uid, user.uid, f.Path, f.Path)
+		return nil, fmt.Errorf("PostgreSQL cannot read %s, because it runs as user id %d: chgrp %d %s; chmod g+r %s (namei -l %s shows a directory above that does not let it pass)",
+			f.Path, user.uid, user.gid, f.Path, f.Path, f.Path)
 	case err == nil && f.Setting == pg.SSLKey:
 		err = checkKey(f.Path, user)
 	}

@@ -32,6 +32,7 @@ func (a *Activation) certify(t *testing.T, private ...crypto.Signer) {
 	must(t, err)
 	for name, text := range map[string][]byte{"server.crt": cert, "server.key": key} {
 		path := filepath.Join(a.Instance.PGData, name)
+		must(t, os.RemoveAll(path))
 		must(t, os.WriteFile(path, text, 0o600))
 		must(t, os.Chown(path, int(a.owner.uid), int(a.owner.gid)))
 	}
@@ -70,15 +71,17 @@ func TestTLSFilesThatPostgreSQLRefusesAreNamed(t *testing.T) {
 		},
 			"postgresql.conf, line "},
 	}
+	a, h := startable(t)
+	a.write(t, "postgresql.conf", "ssl = on\n")
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			a, h := startable(t)
-			a.write(t, "postgresql.conf", "ssl = on\n")
+			h.starts = 0
 			a.certify(t)
 			test.do(t, a, func(name string) string { return filepath.Join(a.Instance.PGData, name) })
 			err := a.start(t.Context(), ha.Arrival{})
 			if test.says == "" {
 				must(t, err)
+				must(t, a.abandon(t.Context()))
 				return
 			}
 			var failure *Failure
