@@ -60,6 +60,8 @@ type Progress struct {
 	// Comparing says that the activation still compares collation versions of the programs with the
 	// record: the server must not be promoted yet, because it may be stopped again.
 	Comparing bool `json:",omitempty"`
+	// TLSCopies says that the server was started with copies of its TLS files from an earlier start.
+	TLSCopies bool `json:",omitempty"`
 	// Code is the OCF exit code that a failure amounts to (PhaseFailed).
 	Code    int    `json:",omitempty"`
 	Runtime string `json:",omitempty"` // host, podman or docker, once it is known

@@ -55,6 +55,8 @@ type Activation struct {
 	members    int              // of the cluster, as last read
 	fellBack   bool             // PostgreSQL did not start with the administrator's files as they are
 	tried      []pg.Kind        // copies that stood in for files before that
+	tls        TLS              // the server's TLS files, as read before the start
+	tlsCopies  bool             // copies of them are used
 	before     *CollationRecord // of other programs, until compared; nil: there is nothing to compare
 	archived   bool             // the start may need WAL of an archive (ha.NeedsArchive)
 	nodes      []string         // of the cluster, as last read
@@ -236,7 +238,7 @@ func (a *Activation) show(p control.Progress) error {
 	if p.Phase != a.progress.Phase || p.Detail != a.progress.Detail {
 		p.Since = now
 	}
-	p.Updated, p.Comparing = now, a.before != nil
+	p.Updated, p.Comparing, p.TLSCopies = now, a.before != nil, a.tlsCopies
 	if a.runtime != nil {
 		p.Runtime, p.Image = a.runtime.Name(), cmp.Or(a.image.Digest, a.image.ID)
 	}

@@ -328,8 +328,10 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err := checkTLS(i, log); err != nil {
 		return err
 	}
-	if err := CheckListen(ctx, i, filesInForce(i), len(i.Nodes) != 1); err != nil {
+	if err := CheckListen(ctx, i, filesInForce(i), len(i.Nodes) != 1); err != nil && !goodListen(ctx, i, len(i.Nodes) != 1) {
 		return err
+	} else if err != nil {
+		log.Warn(NextListen(ctx, i, len(i.Nodes) != 1))
 	}
 	return checkSynchronous(i.PGData)
 }

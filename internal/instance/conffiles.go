@@ -19,6 +19,8 @@ type StandIn struct {
 	// Print is the file's pg.FilePrint when PostgreSQL last looked at it. While it is the same there is no
 	// need to look again. "": PostgreSQL has not said yet what is wrong with the file.
 	Print string
+	// Unreached says that nobody would have reached the server by the file's listen_addresses.
+	Unreached bool `json:",omitempty"`
 }
 
 // StandIns are the copies that stand in for the administrator's files. The zero value is none.
@@ -27,7 +29,7 @@ type StandIns map[pg.Kind]StandIn
 // Kinds are the files for which a copy stands in, sorted.
 func (s StandIns) Kinds() []pg.Kind {
 	var kinds []pg.Kind
-	for _, kind := range append(pg.Kinds(), pg.TLS) {
+	for _, kind := range pg.Kinds() {
 		if _, on := s[kind]; on {
 			kinds = append(kinds, kind)
 		}
@@ -38,10 +40,6 @@ func (s StandIns) Kinds() []pg.Kind {
 // Sentences say which copies stand in, and what to do about it.
 func (s StandIns) Sentences(pgdata string) (all []string) {
 	for _, kind := range s.Kinds() {
-		if kind == pg.TLS {
-			all = append(all, fmt.Sprintf("the TLS files are not in use, their last good copies are: %s: correct them, they are read again by themselves", s[kind].Why))
-			continue
-		}
 		all = append(all, fmt.Sprintf("%s is not in use, its last good copy is: %s: correct the file, it is read again by itself",
 			filepath.Join(pgdata, string(kind)), s[kind].Why))
 	}
@@ -90,7 +88,7 @@ func (a *Activation) settleFiles() error {
 		a.Log.Warn(err.Error())
 	}
 	for _, kind := range standIns.Kinds() {
-		if print := standIns[kind].Print; kind != pg.TLS && !a.fellBack && print != "" && print != pg.FilePrint(a.Instance.PGData, kind) {
+		if print := standIns[kind].Print; !a.fellBack && print != "" && print != pg.FilePrint(a.Instance.PGData, kind) {
 			a.Log.Info(fmt.Sprintf("%s has changed: trying it again", kind))
 			delete(standIns, kind)
 		}
@@ -111,10 +109,15 @@ func (a *Activation) settleFiles() error {
 // explain adds what is wrong with the configuration files to the failure of a start.
 func (a *Activation) explain(failure error) error {
 	files := pg.ReadConfFiles(a.Instance.PGData)
-	if !errors.Is(failure, errEnded) || len(files.Problems) == 0 {
+	switch {
+	case !errors.Is(failure, errEnded):
 		return failure
+	case len(files.Problems) > 0:
+		return fmt.Errorf("PostgreSQL does not start with its configuration: %s: correct the file: %w", files.Problems[0], failure)
+	case a.tls.Problem != nil:
+		return fmt.Errorf("PostgreSQL does not start with its TLS files: %w: %w", a.tls.Problem, failure)
 	}
-	return fmt.Errorf("PostgreSQL does not start with its configuration: %s: correct the file: %w", files.Problems[0], failure)
+	return failure
 }
 
 // identChanged says whether pg_ident.conf is another than the one that was accepted.
@@ -163,9 +166,6 @@ func (a *Activation) fallBack(why error) bool {
 		if !slices.Contains(tried, kind) && pg.HasAccepted(dir, kind) && (err != nil || !same) {
 			standIns[kind] = StandIn{Why: "PostgreSQL did not start with it"}
 		}
-	}
-	if in, differ := refusedTLS(a.Instance); differ && !slices.Contains(tried, pg.TLS) {
-		standIns[pg.TLS] = in
 	}
 	auto, err := pg.ReplaceAuto(dir, a.Instance.PGData, a.owner.uid, a.owner.gid)
 	if err != nil {

@@ -128,6 +128,24 @@ func TestAStartWithABrokenFileUsesTheLastGoodCopy(t *testing.T) {
 	}
 }
 
+// The address of the clients is the only reason for the copy, and there is none any more.
+func TestAListenAddressThatIsRightAgainIsUsed(t *testing.T) {
+	a, h := startable(t)
+	a.Instance.VIP = "192.0.2.100"
+	a.accepted(t, h)
+	a.write(t, "postgresql.conf", "listen_addresses = '127.0.0.1'\nwork_mem = 22MB\n")
+	must(t, a.start(t.Context(), ha.Arrival{}))
+	if out := a.ask(t, "SHOW work_mem"); out == "22MB" {
+		t.Errorf("work_mem is %s", out)
+	}
+	must(t, a.abandon(t.Context()))
+	a.Instance.VIP = ""
+	must(t, a.start(t.Context(), ha.Arrival{}))
+	if out := a.ask(t, "SHOW work_mem") + " " + a.ask(t, "SHOW listen_addresses"); out != "22MB 127.0.0.1" {
+		t.Errorf("work_mem and listen_addresses are %s", out)
+	}
+}
+
 // The copy is from before the primary took more connections, and a standby must not have fewer.
 func TestACopyThatStandsInHasWhatTheWALRequires(t *testing.T) {
 	a, h := startable(t)

@@ -43,9 +43,6 @@ func (a *Activation) planConfiguration(ctx context.Context, source string) ([]co
 	if len(theirs.Unreadable) > 0 {
 		return nil, a.unreadable(source, theirs.Unreadable)
 	}
-	if err := a.lacksTLS(source, theirs.TLS); err != nil {
-		return nil, err
-	}
 	items := a.ownLinks(old, major)
 	for _, name := range confNames(theirs) {
 		if covered(items, name) {
@@ -62,6 +59,7 @@ func (a *Activation) planConfiguration(ctx context.Context, source string) ([]co
 	if covered(items, "postgresql.conf") && items[0].link != "" {
 		return items, nil // this host's own says what it takes in
 	}
+	a.warnOfTLS(source, theirs.TLS)
 	return items, a.haveOutside(source, theirs)
 }
 

@@ -63,50 +63,56 @@ func CheckListen(ctx context.Context, i config.Instance, files pg.ConfFiles, pee
 }
 
 // NextListen is what CheckListen makes of the next start, in words for the status; "" where it is right.
-// The last good copy of the files is in the place of those with which nobody would reach the server.
 func NextListen(ctx context.Context, i config.Instance, peers bool) string {
 	err := CheckListen(ctx, i, filesInForce(i), peers)
-	if err == nil {
+	switch {
+	case err == nil:
 		return ""
-	}
-	if _, reached := goodListen(ctx, i, peers); reached {
-		return "the next start of this host will use the last good copy of the file: " + err.Error()
+	case goodListen(ctx, i, peers):
+		return "the next start of this host will use an earlier listen_addresses: " + err.Error()
 	}
 	return "the next start of this host will be refused: " + err.Error()
 }
 
-// goodListen is the file, pg.Conf or pg.Auto, whose last good copy has a listen_addresses by which the
-// server is reached.
-func goodListen(ctx context.Context, i config.Instance, peers bool) (kind pg.Kind, reached bool) {
-	dir := config.ConfDir(i.Name)
-	kind = pg.Conf
-	if strings.HasPrefix(readListening(filesInForce(i)).where, filepath.Join(i.PGData, string(pg.Auto))) {
-		kind = pg.Auto
+// bySystem says whether the value is one of ALTER SYSTEM.
+func (l listening) bySystem(i config.Instance) bool {
+	return strings.HasPrefix(l.where, filepath.Join(i.PGData, string(pg.Auto)))
+}
+
+// goodListen says whether the server would be reached by the listen_addresses of before: for one of ALTER
+// SYSTEM that of postgresql.conf, for one of postgresql.conf that of its last good copy.
+func goodListen(ctx context.Context, i config.Instance, peers bool) bool {
+	files, dir := filesInForce(i), config.ConfDir(i.Name)
+	if readListening(files).bySystem(i) {
+		files.Values = files.Main
+		return CheckListen(ctx, i, files, peers) == nil
 	}
-	return kind, pg.HasAccepted(dir, kind) && CheckListen(ctx, i, pg.ReadConfCopies(dir, i.PGData, kind), peers) == nil
+	return pg.HasAccepted(dir, pg.Conf) && CheckListen(ctx, i, pg.ReadConfCopies(dir, i.PGData, pg.Conf), peers) == nil
 }
 
 // settleListen refuses a start after which nobody would reach the server. Where PostgreSQL has run with a
-// listen_addresses by which they did, the copy from then stands in for the file.
+// listen_addresses by which they did, that is used.
 func (a *Activation) settleListen(ctx context.Context, peers bool) error {
-	why := CheckListen(ctx, a.Instance, filesInForce(a.Instance), peers)
-	if why == nil {
-		return nil
-	}
-	kind, reached := goodListen(ctx, a.Instance, peers)
-	switch {
-	case !reached:
-		return why
-	case kind == pg.Auto:
-		_, err := pg.ReplaceAuto(config.ConfDir(a.Instance.Name), a.Instance.PGData, a.owner.uid, a.owner.gid)
-		a.Log.Error("brought back the last good postgresql.auto.conf; the other one is "+pg.BrokenAuto(a.Instance.PGData), "why", why)
-		return err
-	}
 	standIns, err := ReadStandIns(a.Instance.Name)
 	if err != nil {
 		return err
 	}
-	standIns[kind] = StandIn{Why: why.Error(), Print: pg.FilePrint(a.Instance.PGData, kind)}
+	if standIns[pg.Conf].Unreached && CheckListen(ctx, a.Instance, pg.ReadConfFiles(a.Instance.PGData), peers) == nil {
+		delete(standIns, pg.Conf)
+		return WriteStandIns(a.Instance.Name, standIns)
+	}
+	why := CheckListen(ctx, a.Instance, filesInForce(a.Instance), peers)
+	switch {
+	case why == nil:
+		return nil
+	case !goodListen(ctx, a.Instance, peers):
+		return why
+	case readListening(filesInForce(a.Instance)).bySystem(a.Instance):
+		a.Log.Error("took listen_addresses out of postgresql.auto.conf, where ALTER SYSTEM has set it: " + why.Error())
+		_, err := pg.RemoveRecoverySettings(a.Instance.PGData, []string{"listen_addresses"})
+		return err
+	}
+	standIns[pg.Conf] = StandIn{Why: why.Error(), Print: pg.FilePrint(a.Instance.PGData, pg.Conf), Unreached: true}
 	a.Log.Error("starting with the last good copy of postgresql.conf: " + why.Error())
 	return WriteStandIns(a.Instance.Name, standIns)
 }

@@ -24,8 +24,24 @@ var (
 	errEnded  = errors.New("PostgreSQL ended while starting")
 )
 
-// start runs PostgreSQL as a standby and waits until it answers.
+// start runs PostgreSQL as a standby and waits until it answers. Where PostgreSQL does not start with the
+// administrator's files, the copies of those with which it has are tried: of the configuration files, then
+// of the TLS files.
 func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
+	err := a.startOnce(ctx, arrival)
+	if err != nil && a.fallBack(err) {
+		err = a.giveBack(a.startOnce(ctx, arrival))
+	}
+	if errors.Is(err, errEnded) && a.fallBackTLS(err) {
+		err = a.startOnce(ctx, arrival)
+	}
+	if err != nil {
+		return a.explain(err)
+	}
+	return nil
+}
+
+func (a *Activation) startOnce(ctx context.Context, arrival ha.Arrival) error {
 	if err := a.checkFiles(arrival); err != nil {
 		return err
 	}
@@ -47,12 +63,10 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 	a.recallCollations()
 	a.archived = ha.NeedsArchive(arrival)
 	started, err := a.launch(ctx, arrival)
-	if err != nil && a.fallBack(err) {
-		return a.giveBack(a.start(ctx, arrival))
-	}
 	if err != nil {
-		return a.explain(err)
+		return err
 	}
+	a.keepTLS()
 	if err := a.compareCollations(ctx); err != nil {
 		return errors.Join(err, a.abandon(ctx))
 	}
@@ -63,6 +77,10 @@ func (a *Activation) start(ctx context.Context, arrival ha.Arrival) error {
 
 // runServer starts PostgreSQL and waits until it answers.
 func (a *Activation) runServer(ctx context.Context, server pg.Server) (runtime.Started, error) {
+	var err error
+	if server.TLS, err = a.tlsSettings(); err != nil {
+		return runtime.Started{}, err
+	}
 	spec, err := a.spec(a.Instance.Name, server.Argv())
 	if err != nil {
 		return runtime.Started{}, err
@@ -140,9 +158,7 @@ func (a *Activation) configure(arrival ha.Arrival) error {
 	if err := a.settleFiles(); err != nil {
 		return err
 	}
-	if err := a.settleTLS(); err != nil {
-		return err
-	}
+	a.settleTLS()
 	if err := a.settleNetwork(); err != nil {
 		return err
 	}
@@ -176,9 +192,6 @@ func Settings(i config.Instance, c pg.Credential, upstream string, required []st
 		ReplicationUser:    c.User,
 		WALKeepSize:        int(i.WALKeepSize >> 20),
 		MaxSlotWALKeepSize: i.MaxSlotWALKeepSize,
-	}
-	if _, on := standIns[pg.TLS]; on {
-		s.TLS = pg.TLSFiles(filesInForce(i), i.PGData)
 	}
 	heedFiles(&s, i)
 	reach, err := ReadReach(i.Name)

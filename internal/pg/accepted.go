@@ -27,8 +27,6 @@ const (
 	Ident Kind = "pg_ident.conf"
 	// Auto is PostgreSQL's own, which it always reads in the data directory: no copy can stand in for it.
 	Auto Kind = autoConf
-	// TLS stands for the files of TLSFiles.
-	TLS Kind = "tls"
 )
 
 // Kinds are those for which a copy can stand in.

@@ -115,6 +115,7 @@ type Server struct {
 	// HotStandbyOff makes the standby take no sessions. It then does not compare its settings with those
 	// of the WAL that it replays, and its promotion puts lower ones into use.
 	HotStandbyOff bool
+	TLS           []string // settings by which copies of the TLS files are used (UseTLSCopies), none: the files
 }
 
 // Argv is the command of the server. What must not depend on any file is on the command line, which wins
@@ -123,6 +124,9 @@ func (s Server) Argv() []string {
 	argv := []string{"postgres", "-D", s.PGData, "-c", "config_file=" + s.ConfigFile}
 	for _, forced := range s.forced() {
 		argv = append(argv, "-c", forced.name+"="+forced.value)
+	}
+	for _, set := range s.TLS {
+		argv = append(argv, "-c", set)
 	}
 	return argv
 }

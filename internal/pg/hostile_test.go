@@ -186,10 +186,6 @@ var statements = []struct {
 		_, err := AskSynchronous(ctx, s.local())
 		return err
 	}},
-	{"Conn.TLSPaths", true, true, onSession(func(ctx context.Context, _ *hostile, c *Conn) error {
-		_, err := c.TLSPaths(ctx)
-		return err
-	})},
 	{"IdentifySystem", true, true, func(ctx context.Context, h *hostile, s *server) error {
 		_, _, _, err := IdentifySystem(ctx, h.remote(s))
 		return err
@@ -549,8 +545,8 @@ func (h *hostile) promotion(menaces []menace) {
 	}
 }
 
-// notAsked are exported functions with a context that ask no server, only close what is there, or log in as nobody.
-var notAsked = []string{"Conn.Close", "ServedCertificate"}
+// notAsked are exported functions with a context that ask no server, or only close what is there.
+var notAsked = []string{"Conn.Close"}
 
 func TestEveryStatementIsTriedUnderHostileSettings(t *testing.T) {
 	names, err := filepath.Glob("*.go")

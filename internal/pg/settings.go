@@ -27,8 +27,6 @@ type Settings struct {
 
 	// Accepted are the files in whose place the copies stand that PostgreSQL last read without an error.
 	Accepted []Kind
-	// TLS are the files in whose place the copies stand that PostgreSQL last loaded.
-	TLS []TLSFile
 
 	Upstream    *Target  // nil: follows nobody
 	Slot        string   // slot on the upstream, "" for none
@@ -77,7 +75,7 @@ func ManagedNames() []string {
 
 func managed(s Settings) []setting {
 	return slices.Concat(placeSettings(s), replicationSettings(s), failoverSettings(s), recoverySettings(s.Major), diskSettings(),
-		commitSettings(s.SynchronousCommit), archiveSettings(s.Restore), tlsSettings(s.ConfDir, s.TLS), raisedSettings(s.Raised), logSettings(s.Name))
+		commitSettings(s.SynchronousCommit), archiveSettings(s.Restore), raisedSettings(s.Raised), logSettings(s.Name))
 }
 
 func placeSettings(s Settings) []setting {

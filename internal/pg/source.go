@@ -71,7 +71,7 @@ type SourceFiles struct {
 	Unreadable    []string      // what the server cannot read in its data directory, by which a copy fails; relative paths
 	Configuration Configuration // by paths relative to the data directory, or absolute
 	Texts         map[string][]byte
-	TLS           []string // files for TLS with which the server runs, as the settings name them
+	TLS           []string // files for TLS with which the server runs, as the settings name them; "" for none
 }
 
 // AskFiles looks at the files of a server that is to be copied.
@@ -92,7 +92,7 @@ func askFiles(ctx context.Context, t Target, major int) (found SourceFiles, err 
 		return found, err
 	}
 	defer conn.Close(ctx)
-	if found.TLS, err = conn.TLSPaths(ctx); err != nil {
+	if found.TLS, err = conn.tlsPaths(ctx); err != nil {
 		return found, err
 	}
 	files := serverFiles{ctx, conn}

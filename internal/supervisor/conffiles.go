@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -338,7 +339,7 @@ func (s *Supervisor) awaitRequired(ctx context.Context, nodes []string) error {
 		case <-ctx.Done():
 			why := s.heed.why
 			if s.seen.err != nil {
-				why = fmt.Sprintf("that cannot be asked, because PostgreSQL refuses pgtwin a session: %v", s.seen.err)
+				why = fmt.Sprintf("%s; PostgreSQL refuses pgtwin a session: %v", cmp.Or(why, "it is not in force"), s.seen.err)
 			}
 			return fmt.Errorf("not promoted: commits would not wait for %s: %s", missing(s.required(), nodes), why)
 		case <-time.After(20 * time.Millisecond):
@@ -347,7 +348,7 @@ func (s *Supervisor) awaitRequired(ctx context.Context, nodes []string) error {
 }
 
 // askRequired asks whom commits wait for where PostgreSQL refuses a session. One in replication mode needs
-// no database and no free connection.
+// no database and no connection but that of a WAL sender.
 func (s *Supervisor) askRequired(ctx context.Context) {
 	if !s.seen.blind {
 		return

@@ -29,4 +29,7 @@ func (h house) lookAtFiles(found *survey) {
 		return
 	}
 	found.advice = append(found.advice, instance.FileAdvice(h.instance, uid, gid)...)
+	if advice := instance.TLSAdvice(h.instance, h.tlsCopies); advice != "" {
+		found.advice = append(found.advice, advice)
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgtwin/internal/cluster"
+	"pgtwin/internal/config"
+	"pgtwin/internal/control"
 	"pgtwin/internal/pg"
 )
 
@@ -44,5 +46,21 @@ func TestAfterAPromotionTheSignalFileStandsAgain(t *testing.T) {
 	stands("after the housekeeping")
 	if !slices.ContainsFunc(found.advice, func(a string) bool { return strings.Contains(a, "belongs to Patroni") }) {
 		t.Errorf("advice %q", found.advice)
+	}
+}
+
+func TestTLSFilesThatAStartWouldRefuseAreTold(t *testing.T) {
+	s, _ := startPrimary(t)
+	said := func() string { s.keepHouseNow(t); return strings.Join(s.advice, "\n") }
+	if strings.Contains(said(), "TLS") {
+		t.Errorf("without TLS the status says %q", s.advice)
+	}
+	s.edit(t, "postgresql.conf", with("ssl = on"))
+	if text := said(); !strings.Contains(text, "PostgreSQL would not start with its TLS files as they are now: ") || !strings.Contains(text, "server.crt does not exist") {
+		t.Errorf("the status says %q", text)
+	}
+	must(t, control.WriteJSON(config.ProgressFile(s.Instance.Name), control.Progress{Phase: control.PhaseRunning, TLSCopies: true}, 0o644))
+	if text := said(); !strings.Contains(text, "runs with copies of its TLS files from an earlier start") {
+		t.Errorf("the status says %q", text)
 	}
 }

@@ -24,9 +24,7 @@ type survey struct {
 	advice []string // for the administrator, the most serious first
 	place  string   // the database in which a session is to be had, "": in none
 	files  fileSurvey
-	// tlsMended: the copies of the TLS files that stand in are not needed any more.
-	tlsMended bool
-	moved     bool // the peers come from other addresses than before
+	moved  bool // the peers come from other addresses than before
 }
 
 // keepHouse begins a round of housekeeping when one is due. It works beside the loop, on a session of
@@ -38,7 +36,7 @@ func (s *Supervisor) keepHouse() {
 	s.housing, s.houseAt = true, time.Now()
 	h := house{
 		instance: s.Instance, credential: s.secret.wanted, inUse: s.credential, passFile: s.secret.file, log: s.Log, timeline: s.seen.look.Timeline,
-		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes),
+		pending: s.seen.look.PendingRestart, members: len(s.view.Nodes), tlsCopies: s.seen.progress.TLSCopies,
 		primary: s.seen.role == ha.Primary && s.view.Epoch.Node == s.Instance.Node, writes: s.seen.role == ha.Primary,
 	}
 	for _, node := range s.view.Nodes {
@@ -66,6 +64,7 @@ type house struct {
 	pending    []string // settings that wait for a restart
 	members    int      // of the cluster
 	nodes      []string // of the cluster
+	tlsCopies  bool     // the server was started with copies of its TLS files
 }
 
 // keep looks after everything once. What fails is logged and tried again at the next round.
@@ -73,7 +72,6 @@ func (h house) keep(ctx context.Context) (found survey) {
 	ctx, cancel := context.WithTimeout(ctx, housePeriod)
 	defer cancel()
 	defer h.lookAtFiles(&found)
-	h.checkTLS(ctx, &found)
 	conn, err := pg.ConnectServer(ctx, instance.Local(h.instance))
 	if err != nil {
 		h.log.Debug("no session for the housekeeping", "error", err)
@@ -136,11 +134,6 @@ func (s *Supervisor) take(ctx context.Context, found survey) {
 	defer cancel()
 	if err := s.tendFiles(ctx, found.files); err != nil {
 		s.Log.Warn("cannot bring the configuration files in order", "error", err)
-	}
-	if found.tlsMended {
-		if err := s.mendTLS(ctx); err != nil {
-			s.Log.Warn("cannot use the TLS files again", "error", err)
-		}
 	}
 	s.tellLocalRule(found.files.state.LocalPassword)
 	if err := s.follow(ctx, found.moved); err != nil {
