@@ -227,8 +227,9 @@ func TestAStrictPromotionIsRefusedWhereCommitsWouldNotWait(t *testing.T) {
 	s.Instance.RepMode = "strict"
 	m.onWrite = func(cluster.Record) {}
 	s.edit(t, "postgresql.conf", with("work_mem == 64MB")) // and there is no copy
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
+	s.Log = slog.New(slog.NewTextHandler(cancelsAt{"commits still wait for", cancel}, nil))
 	err := s.promote(ctx)
 	if err == nil || !strings.Contains(err.Error(), "commits would not wait for h2") || !strings.Contains(err.Error(), "postgresql.conf, line ") {
 		t.Errorf("error %v", err)
@@ -236,6 +237,19 @@ func TestAStrictPromotionIsRefusedWhereCommitsWouldNotWait(t *testing.T) {
 	if s.observe(t.Context()); s.seen.role != ha.Standby {
 		t.Errorf("PostgreSQL is %s", s.seen.role)
 	}
+}
+
+// cancelsAt is a log that ends what is waited for once it has these words.
+type cancelsAt struct {
+	words  string
+	cancel context.CancelFunc
+}
+
+func (c cancelsAt) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(c.words)) {
+		c.cancel()
+	}
+	return len(line), nil
 }
 
 func TestAFileIsTriedAgainWhenItHasChanged(t *testing.T) {
@@ -280,9 +294,8 @@ func TestTheAccessRulesFollowThePeers(t *testing.T) {
 	s.Instance.ReplicationAddresses = []string{"198.51.100.0/24"}
 	s.observe(t.Context())
 	before := s.seen.look.ConfLoaded
-	s.keepHouseNow(t)
 	for end := time.Now().Add(40 * time.Second); !s.seen.look.ConfLoaded.After(before); time.Sleep(20 * time.Millisecond) {
-		if s.observe(t.Context()); time.Now().After(end) {
+		if s.keepHouseNow(t); time.Now().After(end) {
 			t.Fatal("PostgreSQL has not read them")
 		}
 	}
