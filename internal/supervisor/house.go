@@ -84,7 +84,11 @@ func (h house) keep(ctx context.Context) (found survey) {
 	}
 	err = errors.Join(err, h.checkFiles(ctx, conn, &found), h.checkNetwork(ctx, conn, &found), h.adviseSettings(ctx, conn, &found))
 	if err != nil {
-		h.log.Warn("cannot complete the set-up", "error", err)
+		level := slog.LevelWarn
+		if conn.Closed() && ctx.Err() == nil {
+			level = slog.LevelDebug // the server has ended, which others report
+		}
+		h.log.Log(ctx, level, "cannot complete the set-up", "error", err)
 	}
 	return found
 }
