@@ -26,9 +26,9 @@ type clusterView = cluster.View
 // owner is as whom PostgreSQL runs.
 type owner struct{ uid, gid uint32 }
 
-// identity is the owner with the groups of its account on this host, as login(1) and systemd's User= give
-// them: Debian's key for TLS is readable by the group ssl-cert. An account that this host does not have, as
-// in a container, has none.
+// identity is the owner with the groups of its account on this host, as systemd's User= gives them, because
+// the group ssl-cert may read Debian's key for TLS. An account that this host does not have, as in a
+// container, has none. Accounts and groups come from /etc alone: the programs are built without cgo.
 func (o owner) identity() storage.Identity {
 	id := storage.Identity{UID: o.uid, GID: o.gid}
 	account, err := user.LookupId(strconv.FormatUint(uint64(o.uid), 10))
@@ -328,10 +328,12 @@ func Check(ctx context.Context, i config.Instance, log *slog.Logger) error {
 	if err := checkTLS(i, log); err != nil {
 		return err
 	}
-	if err := CheckListen(ctx, i, filesInForce(i), len(i.Nodes) != 1); err != nil && !goodListen(ctx, i, len(i.Nodes) != 1) {
-		return err
-	} else if err != nil {
-		log.Warn(NextListen(ctx, i, len(i.Nodes) != 1))
+	peers := len(i.Nodes) != 1
+	if wrong := CheckListen(ctx, i, filesInForce(i), peers); wrong != nil {
+		if !goodListen(ctx, i, peers) {
+			return wrong
+		}
+		log.Warn(NextListen(ctx, i, peers))
 	}
 	return checkSynchronous(i.PGData)
 }

@@ -62,7 +62,8 @@ func CheckListen(ctx context.Context, i config.Instance, files pg.ConfFiles, pee
 	return readListening(files).check(ctx, i, peers, host{net.DefaultResolver.LookupNetIP, rings[i.Node], bindsNonlocal})
 }
 
-// NextListen is what CheckListen makes of the next start, in words for the status; "" where it is right.
+// NextListen says for the status what the next start will do about a listen_addresses by which nobody would
+// reach the server; "" where the value is right.
 func NextListen(ctx context.Context, i config.Instance, peers bool) string {
 	err := CheckListen(ctx, i, filesInForce(i), peers)
 	switch {
@@ -79,8 +80,9 @@ func (l listening) bySystem(i config.Instance) bool {
 	return strings.HasPrefix(l.where, filepath.Join(i.PGData, string(pg.Auto)))
 }
 
-// goodListen says whether the server would be reached by the listen_addresses of before: for one of ALTER
-// SYSTEM that of postgresql.conf, for one of postgresql.conf that of its last good copy.
+// goodListen says whether there is another listen_addresses by which the server would be reached. Where
+// ALTER SYSTEM has set the wrong one, that is the value in postgresql.conf; where it stands in
+// postgresql.conf, that is the value in the last good copy of the file.
 func goodListen(ctx context.Context, i config.Instance, peers bool) bool {
 	files, dir := filesInForce(i), config.ConfDir(i.Name)
 	if readListening(files).bySystem(i) {

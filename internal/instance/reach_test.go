@@ -7,8 +7,8 @@ import (
 	"pgtwin/internal/config"
 )
 
-// The peers go on with TLS while the addresses are looked at anew, because only a start reads the setting. A node that
-// pgtwin.toml names comes to replicate before the cluster knows it.
+// A new look at the addresses keeps whether the peers use TLS, because only a start reads that setting. A node in
+// pgtwin.toml is let in although the cluster does not have it yet.
 func TestANewLookForgetsNeitherTLSNorTheNodesOfTheConfiguration(t *testing.T) {
 	i := config.Instance{Name: "db", Node: "h1", Nodes: []string{"h1", "h2"}}
 	dns := names(map[string][]string{"h1": {"10.0.0.1"}, "h2": {"10.0.0.2"}})

@@ -156,7 +156,7 @@ func (a *Activation) keepTLS() {
 	}
 }
 
-// kept says whether the copies are of these contents.
+// kept says whether the copies have the same contents as the files.
 func (t TLS) kept(i config.Instance) bool {
 	dir := config.ConfDir(i.Name)
 	if len(t.contents) == 0 {
@@ -175,7 +175,8 @@ func (t TLS) kept(i config.Instance) bool {
 	return true
 }
 
-// checkTLS refuses, before there is a resource, files with which PostgreSQL would not start.
+// checkTLS is for validate-all: it refuses TLS files with which PostgreSQL would not start, and warns where a
+// start would use copies instead.
 func checkTLS(i config.Instance, log *slog.Logger) error {
 	problem := ReadTLS(i).Problem
 	dir := config.ConfDir(i.Name)

@@ -38,7 +38,7 @@ func (a *Activation) certify(t *testing.T, private ...crypto.Signer) {
 	}
 }
 
-// lay puts a file of PostgreSQL's own into the data directory.
+// lay writes a file of the data directory that belongs to PostgreSQL's user.
 func (a *Activation) lay(t *testing.T, name string, text []byte) {
 	t.Helper()
 	path := filepath.Join(a.Instance.PGData, name)
@@ -163,7 +163,7 @@ func TestAStartWithTLSFilesThatPostgreSQLRefusesUsesTheirCopies(t *testing.T) {
 	}
 }
 
-// A configuration that turns TLS on without files is replaced by the one with which PostgreSQL has run.
+// Where a new ssl = on has no certificate, PostgreSQL starts with the configuration with which it has run before.
 func TestAStartWithNewTLSWithoutFilesUsesTheConfigurationOfBefore(t *testing.T) {
 	a, h := startable(t)
 	a.accepted(t, h)

@@ -344,8 +344,8 @@ func (h *hostile) menaces() []menace {
 	return found
 }
 
-// oddTimeZone has an offset with seconds from the third of January on. PostgreSQL refuses one that has it at the beginning of
-// the year 2000 (pg_tz_acceptable of localtime.c).
+// oddTimeZone has an offset with seconds, which breaks a reader of time stamps. The offset begins on the third of January,
+// because PostgreSQL refuses a zone that has one at the beginning of the year 2000 (pg_tz_acceptable of localtime.c).
 const oddTimeZone = "XXX5YYY4:30:15,J3,J365"
 
 // particular are values that nonsense does not stand for.

@@ -57,7 +57,7 @@ func (f ConfFiles) On(name string) bool {
 	return text != "" && (strings.HasPrefix("true", text) || strings.HasPrefix("yes", text) || text == "on" || text == "1")
 }
 
-// tlsDir has the copies, each by the name of its setting.
+// tlsDir is the directory of the copies; each copy has the name of its setting.
 func tlsDir(dir string) string { return filepath.Join(dir, "tls") }
 
 // HasTLSCopies says whether dir has copies of TLS files with which PostgreSQL has started.

@@ -357,7 +357,7 @@ func (s *Supervisor) askRequired(ctx context.Context) {
 	defer cancel()
 	names, err := pg.AskSynchronous(ctx, instance.Local(s.Instance))
 	if err != nil {
-		s.Log.Debug("nobody tells whom commits wait for", "error", err)
+		s.Log.Debug("cannot ask in replication mode whom commits wait for", "error", err)
 		return
 	}
 	if names != s.seen.look.Synchronous {

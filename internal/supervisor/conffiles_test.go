@@ -178,7 +178,7 @@ func TestAnErrorIsFoundWhenItIsMade(t *testing.T) {
 			if advice := strings.Join(s.advice, "\n"); !strings.Contains(advice, filepath.Join(s.Instance.PGData, test.file)) || !strings.Contains(advice, "line ") {
 				t.Errorf("the status says %q", s.advice)
 			}
-			// With the copies a start and a promotion go on.
+			// While the copies stand in, a start and a promotion still work.
 			for kind, text := range s.acceptedCopies(t) {
 				if text != good[kind] {
 					t.Errorf("the copy of %s is another than that of the good file, it ends in %q", kind, text[max(0, len(text)-100):])

@@ -134,8 +134,8 @@ func TestAServerThatAnswersWithAnErrorLives(t *testing.T) {
 	}
 }
 
-// awaitRole waits until the role is known. A machine that is busy lets a question fail, and then it is unknown
-// for as long; that the server lives must be known all the same.
+// awaitRole waits until the supervisor knows the role. On a busy machine a question may time out, and the role
+// is unknown then; the server must not count as hung or dead because of that.
 func (s *Supervisor) awaitRole(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(40 * time.Second); ; {

@@ -36,7 +36,7 @@ type folder struct {
 	Owners   map[string]string
 	Groups   map[string]string
 	Modes    map[string]string
-	// Certificates are the names of certificates, which the runner makes, and of their keys.
+	// Certificates maps the path of each certificate that the runner makes to the path of its key.
 	Certificates map[string]string
 	Remove       []string
 	Words        words
